@@ -1,0 +1,31 @@
+# torch::cpu: LibTorch from the PyPI wheel, as tools/setup puts it into the user's cache.
+# find_package(Torch) is not used: it demands a CUDA toolkit even where only the CPU library is linked.
+set(PONDER_TORCH_VERSION 2.11.0)
+if(DEFINED ENV{XDG_CACHE_HOME})
+  set(_cache "$ENV{XDG_CACHE_HOME}")
+else()
+  set(_cache "$ENV{HOME}/.cache")
+endif()
+set(LIBTORCH_ROOT "${_cache}/ponder/libtorch-${PONDER_TORCH_VERSION}"
+    CACHE PATH "Folder that holds torch/ and nvidia/ of the torch wheel")
+if(NOT EXISTS "${LIBTORCH_ROOT}/torch/lib/libtorch_cpu.so")
+  message(FATAL_ERROR "No LibTorch in ${LIBTORCH_ROOT}: run tools/setup, or set LIBTORCH_ROOT.")
+endif()
+find_package(Threads REQUIRED)
+
+add_library(torch_c10 SHARED IMPORTED GLOBAL)
+set_target_properties(torch_c10 PROPERTIES IMPORTED_LOCATION "${LIBTORCH_ROOT}/torch/lib/libc10.so")
+add_library(torch_torch_cpu SHARED IMPORTED GLOBAL)
+set_target_properties(torch_torch_cpu PROPERTIES
+  IMPORTED_LOCATION "${LIBTORCH_ROOT}/torch/lib/libtorch_cpu.so"
+  IMPORTED_LINK_DEPENDENT_LIBRARIES torch_c10)
+
+add_library(torch_cpu_if INTERFACE)
+add_library(torch::cpu ALIAS torch_cpu_if)
+target_include_directories(torch_cpu_if SYSTEM INTERFACE
+  "${LIBTORCH_ROOT}/torch/include" "${LIBTORCH_ROOT}/torch/include/torch/csrc/api/include")
+# Without -fopenmp at::parallel_for runs serially in our own code (ATen/ParallelOpenMP.h tests _OPENMP).
+target_compile_options(torch_cpu_if INTERFACE -fopenmp)
+# libtorch_cpu.so needs libcudart and libcupti; ld finds them here, the loader by the library's own RPATH.
+target_link_options(torch_cpu_if INTERFACE -fopenmp "LINKER:-rpath-link,${LIBTORCH_ROOT}/nvidia/cu13/lib")
+target_link_libraries(torch_cpu_if INTERFACE torch_torch_cpu torch_c10 Threads::Threads)

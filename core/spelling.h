@@ -1,0 +1,20 @@
+// The nearest name to a mistyped one, for error messages ("unknown key 'epsilom', did you mean 'epsilon'?").
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace ponder::core {
+
+// Levenshtein distance in bytes; insertion, deletion, substitution cost 1. O(|a| |b|) time, O(|b|) memory.
+int edit_distance(std::string_view a, std::string_view b);
+
+// The candidate nearest to `name`, or "" where none is within a third of its length (at least 1, at most 4).
+// Case and '-' against '_' count as equal. Of several equally near the first wins.
+std::string nearest_name(std::string_view name, const std::vector<std::string>& candidates);
+
+// ", did you mean 'X'?" or, where nothing is near, " (known: a, b, c)". Meant to follow the mistyped name.
+std::string suggestion(std::string_view name, const std::vector<std::string>& candidates);
+
+}  // namespace ponder::core

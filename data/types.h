@@ -1,0 +1,95 @@
+// The records that flow through ponder, one type a stage:
+//
+//   Prompt -rollout-> Group -rewards-> ScoredGroup -grpo-> TrainBatch -policy, loss-> StepReport
+//
+// A stage adds a type; none fills in a field of the stage before. Tensors begin at grpo::TrainBatch: nothing here knows
+// LibTorch, so rewards, sandbox and logs build without it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "core/error.h"
+
+namespace ponder::data {
+
+using Json = nlohmann::json;
+
+// One problem, as a dataset reader makes it.
+struct Prompt {
+  std::string id;                    // unique within the dataset, stable between runs: seeds this prompt's samples
+  std::string text;                  // as the policy sees it: template applied, ready to be continued
+  std::vector<int32_t> token_ids;    // [prompt]; `text` encoded, filled by the reader that has a tokenizer, else empty
+  Json answer;                       // the reference that the rewards compare with; null where there is none
+  std::vector<std::string> rewards;  // the rewards that judge it; empty: the recipe's
+  Json columns = Json::object();     // every other column of the dataset, handed to the rewards untouched
+};
+
+// Why a completion ended.
+enum class FinishReason {
+  kStop,     // the policy sampled a stop token or a stop string
+  kLength,   // max_completion_length or the context's end
+  kAborted,  // cancelled or past its deadline
+};
+
+// The field's word for it: "stop", "length", "aborted".
+const char* name_of(FinishReason reason);
+
+// One sampled continuation of a prompt.
+struct Completion {
+  std::vector<int32_t> token_ids;  // [completion], the stop token included where one was sampled
+  std::vector<float> logprobs;     // [completion] nats: log p of each token under the policy that sampled it, temperature
+                                   // applied, before any truncation of the distribution
+  std::string text;                // `token_ids` decoded without the stop token; what the rewards read
+  FinishReason finish_reason = FinishReason::kAborted;
+  int64_t policy_version = 0;      // optimizer updates that the sampling policy had seen
+};
+
+// One prompt and its completions, in sample order.
+struct Group {
+  Prompt prompt;
+  std::vector<Completion> completions;  // [group]
+};
+
+// What came of judging one completion. Only kOk and kWrong are verdicts; the others are counted and say what failed.
+enum class ScoreStatus {
+  kOk,        // judged, full marks on every required part
+  kWrong,     // judged, not right
+  kUnparsed,  // the completion holds no answer that could be read
+  kTimeout,   // the reward ran out of its budget
+  kCrashed,   // the reward failed (exception, dead process, garbage)
+  kRefused,   // the reward declined (unsafe, unparsable reference)
+};
+
+// "ok", "wrong", "unparsed", "timeout", "crashed", "refused".
+const char* name_of(ScoreStatus status);
+
+// The judgement of one completion.
+struct Score {
+  std::optional<double> value;          // the weighted total; none: not judged, the sample is masked and counted, never 0
+  std::map<std::string, double> parts;  // each reward's own value by name, unweighted
+  ScoreStatus status = ScoreStatus::kCrashed;
+  std::string reason;                   // short, for a person: "answer 23, expected 25"
+};
+
+// A group whose completions have been judged: scores[i] belongs to group.completions[i].
+struct ScoredGroup {
+  // Throws InternalError when the sizes differ.
+  ScoredGroup(Group judged, std::vector<Score> its_scores);
+
+  Group group;
+  std::vector<Score> scores;  // [group]
+};
+
+// What one optimizer step (or one evaluation) did.
+struct StepReport {
+  int64_t step = 0;
+  std::map<std::string, double> metrics;  // TRL's names where TRL has one; timing_s/* and perf/* depend on the machine
+};
+
+}  // namespace ponder::data
