@@ -7,7 +7,8 @@
 
 namespace ponder::core {
 
-// Levenshtein distance in bytes; insertion, deletion, substitution cost 1. O(|a| |b|) time, O(|b|) memory.
+// Optimal string alignment distance in bytes: insertion, deletion, substitution and the swap of two neighbours cost 1.
+// O(|a| |b|) time and memory.
 int edit_distance(std::string_view a, std::string_view b);
 
 // The candidate nearest to `name`, or "" where none is within a third of its length (at least 1, at most 4).

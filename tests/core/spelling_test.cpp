@@ -9,6 +9,7 @@ TEST(EditDistance, CountsEdits) {
   EXPECT_EQ(edit_distance("", ""), 0);
   EXPECT_EQ(edit_distance("kitten", "sitting"), 3);
   EXPECT_EQ(edit_distance("beta", ""), 4);
+  EXPECT_EQ(edit_distance("grop", "grpo"), 1);
 }
 
 TEST(NearestName, FindsTheTypo) {
