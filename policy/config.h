@@ -1,0 +1,62 @@
+// A model's shape, read from a Hugging Face config.json. Knows the keys' names and checks their values; knows nothing of
+// tensors. Unknown keys are kept in `raw`, so that a saved model's config.json says all that the loaded one said.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace ponder::policy {
+
+// Multi-head latent attention, DeepSeek-V2 (arXiv:2405.04434) §2.1.
+struct MlaConfig {
+  int64_t q_lora_rank = 0;  // 0: queries are projected directly
+  int64_t kv_lora_rank = 0;
+  int64_t qk_nope_head_dim = 0;
+  int64_t qk_rope_head_dim = 0;
+  int64_t v_head_dim = 0;
+  int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
+};
+
+// DeepSeekMoE with V3's sigmoid gate, DeepSeek-V3 (arXiv:2412.19437) §2.1.2.
+struct MoeConfig {
+  int64_t n_routed_experts = 0;
+  int64_t n_shared_experts = 0;
+  int64_t num_experts_per_tok = 0;
+  int64_t moe_intermediate_size = 0;
+  int64_t n_group = 1;
+  int64_t topk_group = 1;
+  bool norm_topk_prob = true;
+  double routed_scaling_factor = 1;
+};
+
+struct ModelConfig {
+  std::string model_type;
+  int64_t vocab_size = 0;
+  int64_t hidden_size = 0;
+  int64_t intermediate_size = 0;  // of the dense layers' MLP
+  int64_t num_hidden_layers = 0;
+  int64_t num_attention_heads = 0;
+  int64_t first_k_dense_replace = 0;  // the first k layers have a dense MLP, the others are MoE
+  int64_t max_position_embeddings = 0;
+  double rms_norm_eps = 1e-6;
+  double rope_theta = 1e4;
+  bool rope_interleave = true;  // rotary pairs are neighbours (as V3 stores them), else halves
+  bool tie_word_embeddings = false;
+  std::vector<int64_t> eos_token_ids;  // config.json's and generation_config.json's
+  MlaConfig mla;
+  MoeConfig moe;
+  nlohmann::json raw;  // config.json as read
+};
+
+// Reads dir/config.json (and eos_token_id of dir/generation_config.json where there is one). Throws UserError that names
+// file and key: missing file, broken JSON, unknown model_type, missing or impossible values, options not supported.
+ModelConfig read_config(const std::filesystem::path& dir);
+
+// The same from text; `name` stands in the errors for the file.
+ModelConfig parse_config(const std::string& text, const std::string& name);
+
+}  // namespace ponder::policy

@@ -1,0 +1,93 @@
+#include "policy/moe.h"
+
+#include <ATen/ATen.h>
+
+#include <limits>
+
+#include "policy/ops.h"
+
+namespace ponder::policy {
+namespace {
+
+// choice [tokens, experts] with the experts outside each token's best groups at -infinity.
+at::Tensor limit_to_groups(const at::Tensor& choice, const MoeConfig& config) {
+  if (config.n_group == 1) return choice;
+  const int64_t tokens = choice.size(0);
+  const at::Tensor grouped = choice.view({tokens, config.n_group, -1});
+  const at::Tensor group_scores = std::get<0>(grouped.topk(2, -1)).sum(-1);
+  const at::Tensor chosen = std::get<1>(group_scores.topk(config.topk_group, -1));
+  const at::Tensor closed = at::ones_like(group_scores, at::kBool).scatter_(1, chosen, false);
+  return grouped.masked_fill(closed.unsqueeze(-1), -std::numeric_limits<float>::infinity()).view({tokens, -1});
+}
+
+// The tokens' copies sorted by expert: where each goes and back, and how many each expert gets.
+struct Dispatch {
+  at::Tensor order;             // int64 [tokens * k]: copy (token * k + j) at each sorted place
+  at::Tensor inverse;           // int64 [tokens * k]: sorted place of each copy
+  std::vector<int64_t> counts;  // [experts]
+};
+
+// Counting sort, stable: equal inputs give equal orders, whatever the number of threads.
+Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
+  const at::Tensor flat = experts.contiguous();
+  const int64_t copies = flat.numel();
+  const int64_t* expert = flat.const_data_ptr<int64_t>();
+  Dispatch out{at::empty({copies}, at::kLong), at::empty({copies}, at::kLong), std::vector<int64_t>(num_experts, 0)};
+  for (int64_t i = 0; i < copies; ++i) ++out.counts[expert[i]];
+  std::vector<int64_t> next(num_experts, 0);
+  for (int64_t e = 1; e < num_experts; ++e) next[e] = next[e - 1] + out.counts[e - 1];
+  int64_t *order = out.order.data_ptr<int64_t>(), *inverse = out.inverse.data_ptr<int64_t>();
+  for (int64_t i = 0; i < copies; ++i) {
+    const int64_t place = next[expert[i]]++;
+    order[place] = i;
+    inverse[i] = place;
+  }
+  return out;
+}
+
+}  // namespace
+
+at::Tensor mlp_forward(const Mlp& mlp, const at::Tensor& x) {
+  return at::linear(swiglu(at::linear(x, mlp.gate_proj), at::linear(x, mlp.up_proj)), mlp.down_proj);
+}
+
+Routing route(const MoeLayer& layer, const at::Tensor& x) {
+  const MoeConfig& config = layer.config;
+  const at::Tensor affinity = at::sigmoid(at::linear(x.to(at::kFloat), layer.gate.to(at::kFloat)));
+  Routing routing;
+  {
+    const at::NoGradGuard no_grad;
+    const at::Tensor choice = limit_to_groups(affinity.detach() + layer.correction_bias, config);
+    routing.experts = std::get<1>(choice.topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
+  }
+  at::Tensor weights = affinity.gather(1, routing.experts);
+  if (config.norm_topk_prob) weights = weights / (weights.sum(-1, true) + 1e-20);
+  routing.weights = weights * config.routed_scaling_factor;
+  return routing;
+}
+
+at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const at::Tensor& load) {
+  const Routing routing = route(layer, x);
+  const int64_t copies = layer.config.num_experts_per_tok;
+  const Dispatch plan = dispatch(routing.experts, layer.config.n_routed_experts);
+  const at::Tensor spread = spread_rows(x, plan.order, plan.inverse, copies);
+  std::vector<at::Tensor> parts;
+  int64_t begin = 0;
+  for (size_t e = 0; e < layer.experts.size(); ++e) {
+    if (plan.counts[e] == 0) continue;
+    parts.push_back(mlp_forward(layer.experts[e], spread.narrow(0, begin, plan.counts[e])));
+    begin += plan.counts[e];
+  }
+  if (load.defined()) load.add_(at::tensor(plan.counts, at::kLong));
+  at::Tensor out = gather_rows(at::cat(parts), routing.weights.to(x.scalar_type()), plan.order, plan.inverse);
+  if (layer.shared.gate_proj.defined()) out = out + mlp_forward(layer.shared, x);
+  return out;
+}
+
+void update_balance_bias_(MoeLayer& layer, const at::Tensor& load, double gamma) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor loads = load.to(at::kFloat);
+  layer.correction_bias.add_((loads.mean() - loads).sign_(), gamma);
+}
+
+}  // namespace ponder::policy
