@@ -22,6 +22,43 @@ constexpr int64_t kGrainRows = 64;
 template <typename T>
 using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
 
+// y = x s w with s = 1 / rms(x), rows [begin, end); keeps s.
+template <typename T>
+void rms_norm_rows(const T* x, const T* w, T* y, Accumulator<T>* scales, int64_t begin, int64_t end, int64_t dim,
+                   double eps) {
+  using A = Accumulator<T>;
+  for (int64_t r = begin; r < end; ++r) {
+    const T* row = x + r * dim;
+    A sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < dim; ++i) sum += A(row[i]) * A(row[i]);
+    const A s = A(1) / std::sqrt(sum / A(dim) + A(eps));
+    scales[r] = s;
+#pragma omp simd
+    for (int64_t i = 0; i < dim; ++i) y[r * dim + i] = T(A(row[i]) * s * A(w[i]));
+  }
+}
+
+// With n = x s: dx = s (w g - n mean(w g n)); dw += g n, rows [begin, end).
+template <typename T>
+void rms_norm_backward_rows(const T* x, const T* w, const T* g, const Accumulator<T>* scales, T* dx, Accumulator<T>* dw,
+                            int64_t begin, int64_t end, int64_t dim) {
+  using A = Accumulator<T>;
+  for (int64_t r = begin; r < end; ++r) {
+    const T *row = x + r * dim, *grad = g + r * dim;
+    const A s = scales[r];
+    A dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t i = 0; i < dim; ++i) dot += A(grad[i]) * A(w[i]) * A(row[i]);
+    const A mean = dot * s * s / A(dim);
+#pragma omp simd
+    for (int64_t i = 0; i < dim; ++i) {
+      dx[r * dim + i] = T(s * (A(grad[i]) * A(w[i]) - A(row[i]) * mean));
+      dw[i] += A(grad[i]) * A(row[i]) * s;
+    }
+  }
+}
+
 struct RmsNorm : Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight, double eps) {
     const at::Tensor x = x_in.contiguous();
@@ -29,60 +66,35 @@ struct RmsNorm : Function<RmsNorm> {
     at::Tensor y = at::empty_like(x);
     at::Tensor scale = at::empty({rows}, x.options().dtype(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] {
-      using A = Accumulator<scalar_t>;
-      const scalar_t *in = x.const_data_ptr<scalar_t>(), *w = weight.const_data_ptr<scalar_t>();
-      scalar_t* out = y.data_ptr<scalar_t>();
-      A* scales = scale.data_ptr<A>();
+      const auto *in = x.const_data_ptr<scalar_t>(), *w = weight.const_data_ptr<scalar_t>();
+      auto* out = y.data_ptr<scalar_t>();
+      auto* scales = scale.data_ptr<Accumulator<scalar_t>>();
       at::parallel_for(0, rows, kGrainRows, [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) {
-          const scalar_t* row = in + r * dim;
-          A sum = 0;
-#pragma omp simd reduction(+ : sum)
-          for (int64_t i = 0; i < dim; ++i) sum += A(row[i]) * A(row[i]);
-          const A s = A(1) / std::sqrt(sum / A(dim) + A(eps));
-          scales[r] = s;
-#pragma omp simd
-          for (int64_t i = 0; i < dim; ++i) out[r * dim + i] = scalar_t(A(row[i]) * s * A(w[i]));
-        }
+        rms_norm_rows(in, w, out, scales, begin, end, dim, eps);
       });
     });
     ctx->save_for_backward({x, weight, scale});
     return y;
   }
 
-  // With n = x s: dx = s (w g - n mean(w g n)), dw = sum over rows of g n.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &x = saved[0], &weight = saved[1], &scale = saved[2];
     const at::Tensor g = grads[0].contiguous();
     const int64_t dim = x.size(-1), rows = x.numel() / std::max<int64_t>(dim, 1);
-    at::Tensor dx = at::empty_like(x);
+    // A fixed number of chunks, whatever the number of threads: the same sums in the same order.
     const int64_t chunks = std::max<int64_t>(1, std::min<int64_t>(16, rows / kGrainRows));
-    at::Tensor dw = at::zeros({chunks, dim}, scale.options());
+    at::Tensor dx = at::empty_like(x), dw = at::zeros({chunks, dim}, scale.options());
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm_backward", [&] {
-      using A = Accumulator<scalar_t>;
-      const scalar_t *in = x.const_data_ptr<scalar_t>(), *w = weight.const_data_ptr<scalar_t>();
-      const scalar_t* grad = g.const_data_ptr<scalar_t>();
-      const A* scales = scale.const_data_ptr<A>();
-      scalar_t* out = dx.data_ptr<scalar_t>();
-      A* dws = dw.data_ptr<A>();
-      // A fixed number of chunks, whatever the number of threads: the same sums in the same order.
+      const auto *in = x.const_data_ptr<scalar_t>(), *w = weight.const_data_ptr<scalar_t>();
+      const auto* grad = g.const_data_ptr<scalar_t>();
+      const auto* scales = scale.const_data_ptr<Accumulator<scalar_t>>();
+      auto* out = dx.data_ptr<scalar_t>();
+      auto* sums = dw.data_ptr<Accumulator<scalar_t>>();
       at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
         for (int64_t c = first; c < last; ++c) {
-          A* sums = dws + c * dim;
-          for (int64_t r = rows * c / chunks; r < rows * (c + 1) / chunks; ++r) {
-            const scalar_t *row = in + r * dim, *gr = grad + r * dim;
-            const A s = scales[r];
-            A dot = 0;
-#pragma omp simd reduction(+ : dot)
-            for (int64_t i = 0; i < dim; ++i) dot += A(gr[i]) * A(w[i]) * A(row[i]);
-            const A mean = dot * s * s / A(dim);
-#pragma omp simd
-            for (int64_t i = 0; i < dim; ++i) {
-              out[r * dim + i] = scalar_t(s * (A(gr[i]) * A(w[i]) - A(row[i]) * mean));
-              sums[i] += A(gr[i]) * A(row[i]) * s;
-            }
-          }
+          rms_norm_backward_rows(in, w, grad, scales, out, sums + c * dim, rows * c / chunks, rows * (c + 1) / chunks,
+                                 dim);
         }
       });
     });
