@@ -67,10 +67,14 @@ class StreamDecoder {
   std::string finish();  // what was held back, broken parts as U+FFFD; the decoder is then as new
 
  private:
+  std::string push_bytes(std::string_view bytes);
+  std::string push_decoded(int32_t id);
+
   Tokenizer tokenizer_;
   bool skip_special_tokens_;
-  std::vector<int32_t> ids_;  // since the last place where decoding could start afresh
-  std::string emitted_;       // what of decode(ids_) has been given out
+  std::string pending_;       // byte-level: bytes of a character that is not complete
+  std::vector<int32_t> ids_;  // other decoders: everything so far
+  size_t emitted_ = 0;        // and how many bytes of its text have been given out
 };
 
 }  // namespace ponder::policy
