@@ -1,0 +1,80 @@
+// Scored groups and their advantages as tensors: sequences (prompt, then completion) laid end to
+// end, no padding. Knows neither the model nor the loss.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "data/types.h"
+
+namespace ponder::grpo {
+
+// Index t of loss_mask, advantages and every *_logprobs belongs to token t itself: log p(token t |
+// the tokens before it in its sequence). Prompt tokens have mask 0, advantage 0 and log-prob 0.
+struct TrainBatch {
+  at::Tensor token_ids;  // int64 [tokens]
+  at::Tensor positions;  // int64 [tokens], from 0 in each sequence
+  std::vector<int32_t>
+      cu_seqlens;  // [sequences + 1]: sequence i is tokens cu_seqlens[i] .. cu_seqlens[i + 1]
+  std::vector<int32_t> prompt_lengths;  // [sequences]: the prompt's tokens at each sequence's start
+  std::vector<int32_t>
+      groups;  // [sequences]: sequences with one number have the same prompt and stand together
+  at::Tensor loss_mask;     // bool [tokens]: the token is trained
+  at::Tensor advantages;    // float32 [tokens]
+  at::Tensor old_logprobs;  // float32 [tokens], nats, of the policy before this rollout's updates
+  at::Tensor sampling_logprobs;  // float32 [tokens], of the engine that sampled; undefined:
+                                 // old_logprobs is it
+  at::Tensor ref_logprobs;       // float32 [tokens], of the reference policy; undefined: none
+  int64_t num_loss_tokens = 0;   // loss_mask's sum
+
+  int64_t num_tokens() const { return cu_seqlens.empty() ? 0 : cu_seqlens.back(); }
+  int64_t num_sequences() const {
+    return cu_seqlens.empty() ? 0 : static_cast<int64_t>(cu_seqlens.size()) - 1;
+  }
+};
+
+struct PackOptions {
+  // DAPO's overlong filter (TRL: mask_truncated_completions): a completion that did not end by
+  // itself (kLength, kAborted) has mask 0. It still counts among the sequences and in its group's
+  // baseline.
+  bool mask_truncated_completions = false;
+  // Leave out what cannot move the policy: masked completions and those whose advantage is 0.
+  // Changes the number of sequences and of tokens, and so the loss's normaliser: take the
+  // normaliser from the whole rollout (loss.h).
+  bool drop_zero_advantages = false;
+};
+
+// One batch of all completions, in order. old_logprobs are the sampler's; a trainer that recomputes
+// them moves that tensor to sampling_logprobs first. Throws InternalError when advantages,
+// log-probs and tokens differ in number.
+TrainBatch pack(std::span<const data::ScoredGroup> groups,
+                const std::vector<std::vector<float>>& advantages, const PackOptions& options = {});
+
+// The batch of these sequences of `batch`, in the order given. Throws InternalError on an index out
+// of range.
+TrainBatch select(const TrainBatch& batch, std::span<const int32_t> sequences);
+
+// Micro-batches of at most `max_tokens` tokens, consecutive sequences together, filled greedily; a
+// longer sequence is a micro-batch of its own. Each sequence appears once, in order.
+std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens);
+
+// `parts` runs of consecutive sequences as equal in number as can be (mini-batches): the first ones
+// longer by one. Fewer when there are fewer sequences.
+std::vector<TrainBatch> split_sequences(const TrainBatch& batch, int64_t parts);
+
+// Sequences for each of `workers`, the token sums as even as longest-first placement makes them;
+// each list ascending. Deterministic. A list may be empty.
+std::vector<std::vector<int32_t>> balance(const TrainBatch& batch, int64_t workers);
+
+// int64 [num_loss_tokens]: where loss_mask is true, ascending. x.index_select(0, loss_indices(b))
+// lays a [tokens] tensor out as the loss takes it.
+at::Tensor loss_indices(const TrainBatch& batch);
+
+// [sequences + 1]: where each sequence's loss tokens begin among all loss tokens; empty sequences
+// have equal neighbours.
+std::vector<int32_t> loss_offsets(const TrainBatch& batch);
+
+}  // namespace ponder::grpo
