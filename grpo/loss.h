@@ -53,8 +53,9 @@ struct LossOptions {
   double entropy_coef = 0.0;  // loss -= entropy_coef * mean entropy
   double top_entropy_quantile =
       1.0;  // train the share of tokens with the highest entropy (arXiv:2506.01939): 0.2
-  std::optional<double> off_policy_mask_threshold;  // drop a sequence if A < 0 and mean
-                                                    // log(pi_old/pi) exceeds it (V3.2)
+  std::optional<double> off_policy_mask_threshold =
+      std::nullopt;  // drop a sequence if A < 0 and mean
+                     // log(pi_old/pi) exceeds it (V3.2)
 
   double sapo_temperature_pos = 1.0, sapo_temperature_neg = 1.05;
   double vespo_k_pos = 2.0, vespo_lambda_pos = 3.0, vespo_k_neg = 3.0, vespo_lambda_neg = 2.0;
@@ -62,7 +63,7 @@ struct LossOptions {
   ImportanceCorrection importance_correction =
       ImportanceCorrection::kSequenceMask;  // read where sampling_logprobs is
   double importance_clip_max = 3.0;         // truncate: the cap; mask: ratios above weigh 0
-  std::optional<double> importance_clip_min;
+  std::optional<double> importance_clip_min = std::nullopt;
 };
 
 // What the sums are divided by, counted over the whole optimizer update (all micro-batches, all
@@ -74,8 +75,8 @@ struct Normalizer {
                               // cispo, vespo (TRL's num_items)
   // With top_entropy_quantile < 1: this update's entropy threshold and the tokens at or above it.
   // None: taken from the tokens of this call, right when one call sees the whole update.
-  std::optional<double> entropy_threshold;
-  std::optional<double> entropy_tokens;
+  std::optional<double> entropy_threshold = std::nullopt;
+  std::optional<double> entropy_tokens = std::nullopt;
 };
 
 // The normaliser of an update that consists of this batch alone.

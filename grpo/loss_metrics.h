@@ -8,11 +8,11 @@
 
 namespace ponder::grpo {
 
-// A mean with its weight, or an extreme.
+// A mean with its weight, a sum, or an extreme.
 struct MetricPart {
-  enum class Kind { kMean, kMin, kMax };
+  enum class Kind { kMean, kSum, kMin, kMax };
   Kind kind = Kind::kMean;
-  double value = 0;   // kMean: the sum; else the extreme
+  double value = 0;   // kMean, kSum: the sum; else the extreme
   double weight = 0;  // kMean: what the sum is divided by; else unused
 };
 

@@ -1,0 +1,170 @@
+#include "grpo/batch.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include <ATen/ATen.h>
+
+#include "core/error.h"
+
+namespace ponder::grpo {
+namespace {
+
+struct Packer {
+  std::vector<int64_t> token_ids, positions;
+  std::vector<int32_t> cu_seqlens{0}, prompt_lengths, groups;
+  std::vector<uint8_t> loss_mask;
+  std::vector<float> advantages, old_logprobs;
+
+  void add(const data::Prompt& prompt, const data::Completion& completion, float advantage,
+           bool trains, int32_t group) {
+    const size_t prompt_length = prompt.token_ids.size(),
+                 completion_length = completion.token_ids.size();
+    PONDER_CHECK(completion.logprobs.size() == completion_length,
+                 "[pack] expected a log-prob for each of {} tokens, got {} (prompt '{}')",
+                 completion_length, completion.logprobs.size(), prompt.id);
+    token_ids.insert(token_ids.end(), prompt.token_ids.begin(), prompt.token_ids.end());
+    token_ids.insert(token_ids.end(), completion.token_ids.begin(), completion.token_ids.end());
+    for (size_t i = 0; i < prompt_length + completion_length; ++i)
+      positions.push_back(static_cast<int64_t>(i));
+    loss_mask.resize(loss_mask.size() + prompt_length, 0);
+    advantages.resize(advantages.size() + prompt_length, 0.0F);
+    old_logprobs.resize(old_logprobs.size() + prompt_length, 0.0F);
+    loss_mask.resize(loss_mask.size() + completion_length, trains ? 1 : 0);
+    advantages.resize(advantages.size() + completion_length, advantage);
+    old_logprobs.insert(old_logprobs.end(), completion.logprobs.begin(), completion.logprobs.end());
+    cu_seqlens.push_back(static_cast<int32_t>(token_ids.size()));
+    prompt_lengths.push_back(static_cast<int32_t>(prompt_length));
+    groups.push_back(group);
+  }
+
+  TrainBatch batch() && {
+    TrainBatch out;
+    out.token_ids = at::tensor(token_ids, at::kLong);
+    out.positions = at::tensor(positions, at::kLong);
+    out.loss_mask = at::tensor(loss_mask, at::kByte).to(at::kBool);
+    out.advantages = at::tensor(advantages, at::kFloat);
+    out.old_logprobs = at::tensor(old_logprobs, at::kFloat);
+    out.num_loss_tokens = std::accumulate(loss_mask.begin(), loss_mask.end(), int64_t{0});
+    out.cu_seqlens = std::move(cu_seqlens);
+    out.prompt_lengths = std::move(prompt_lengths);
+    out.groups = std::move(groups);
+    return out;
+  }
+};
+
+std::vector<int32_t> range(int64_t begin, int64_t end) {
+  std::vector<int32_t> indices(end - begin);
+  std::iota(indices.begin(), indices.end(), static_cast<int32_t>(begin));
+  return indices;
+}
+
+}  // namespace
+
+TrainBatch pack(std::span<const data::ScoredGroup> groups,
+                const std::vector<std::vector<float>>& advantages, const PackOptions& options) {
+  PONDER_CHECK(advantages.size() == groups.size(),
+               "[pack] expected advantages of {} groups, got {}", groups.size(), advantages.size());
+  Packer packer;
+  for (size_t g = 0; g < groups.size(); ++g) {
+    const data::Group& group = groups[g].group;
+    PONDER_CHECK(advantages[g].size() == group.completions.size(),
+                 "[pack] expected {} advantages for group {}, got {}", group.completions.size(), g,
+                 advantages[g].size());
+    for (size_t i = 0; i < group.completions.size(); ++i) {
+      const data::Completion& completion = group.completions[i];
+      const bool trains = !options.mask_truncated_completions ||
+                          completion.finish_reason == data::FinishReason::kStop;
+      if (options.drop_zero_advantages && (!trains || advantages[g][i] == 0)) continue;
+      packer.add(group.prompt, completion, advantages[g][i], trains, static_cast<int32_t>(g));
+    }
+  }
+  return std::move(packer).batch();
+}
+
+TrainBatch select(const TrainBatch& batch, std::span<const int32_t> sequences) {
+  TrainBatch out;
+  out.cu_seqlens = {0};
+  std::vector<int64_t> tokens;
+  for (const int32_t i : sequences) {
+    PONDER_CHECK(i >= 0 && i < batch.num_sequences(), "[select] no sequence {} among {}", i,
+                 batch.num_sequences());
+    for (int32_t t = batch.cu_seqlens[i]; t < batch.cu_seqlens[i + 1]; ++t) tokens.push_back(t);
+    out.cu_seqlens.push_back(static_cast<int32_t>(tokens.size()));
+    out.prompt_lengths.push_back(batch.prompt_lengths[i]);
+    out.groups.push_back(batch.groups[i]);
+  }
+  const at::Tensor indices = at::tensor(tokens, at::kLong).to(batch.token_ids.device());
+  const auto pick = [&](const at::Tensor& x) {
+    return x.defined() ? x.index_select(0, indices) : at::Tensor();
+  };
+  out.token_ids = pick(batch.token_ids);
+  out.positions = pick(batch.positions);
+  out.loss_mask = pick(batch.loss_mask);
+  out.advantages = pick(batch.advantages);
+  out.old_logprobs = pick(batch.old_logprobs);
+  out.sampling_logprobs = pick(batch.sampling_logprobs);
+  out.ref_logprobs = pick(batch.ref_logprobs);
+  out.num_loss_tokens = out.loss_mask.sum().item<int64_t>();
+  return out;
+}
+
+std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens) {
+  std::vector<TrainBatch> parts;
+  int64_t begin = 0;
+  for (int64_t i = 0; i < batch.num_sequences(); ++i) {
+    const bool last = i + 1 == batch.num_sequences();
+    if (!last && batch.cu_seqlens[i + 2] - batch.cu_seqlens[begin] <= max_tokens) continue;
+    parts.push_back(select(batch, range(begin, i + 1)));
+    begin = i + 1;
+  }
+  return parts;
+}
+
+std::vector<TrainBatch> split_sequences(const TrainBatch& batch, int64_t parts) {
+  PONDER_CHECK(parts > 0, "[split_sequences] expected at least one part, got {}", parts);
+  const int64_t sequences = batch.num_sequences();
+  std::vector<TrainBatch> out;
+  int64_t begin = 0;
+  for (int64_t p = 0; p < std::min(parts, sequences); ++p) {
+    const int64_t size = sequences / parts + (p < sequences % parts ? 1 : 0);
+    out.push_back(select(batch, range(begin, begin + size)));
+    begin += size;
+  }
+  return out;
+}
+
+std::vector<std::vector<int32_t>> balance(const TrainBatch& batch, int64_t workers) {
+  PONDER_CHECK(workers > 0, "[balance] expected at least one worker, got {}", workers);
+  const auto length = [&](int32_t i) { return batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]; };
+  std::vector<int32_t> order = range(0, batch.num_sequences());
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return length(a) > length(b); });
+  std::vector<std::vector<int32_t>> shares(workers);
+  std::vector<int64_t> loads(workers, 0);
+  for (const int32_t i : order) {
+    const auto least = std::min_element(loads.begin(), loads.end()) - loads.begin();
+    shares[least].push_back(i);
+    loads[least] += length(i);
+  }
+  for (auto& share : shares) std::sort(share.begin(), share.end());
+  return shares;
+}
+
+at::Tensor loss_indices(const TrainBatch& batch) {
+  return batch.loss_mask.nonzero().squeeze(1);
+}
+
+std::vector<int32_t> loss_offsets(const TrainBatch& batch) {
+  const at::Tensor mask = batch.loss_mask.cpu().contiguous();
+  const bool* in_loss = mask.const_data_ptr<bool>();
+  std::vector<int32_t> offsets{0};
+  for (int64_t i = 0; i < batch.num_sequences(); ++i) {
+    const auto count =
+        std::count(in_loss + batch.cu_seqlens[i], in_loss + batch.cu_seqlens[i + 1], true);
+    offsets.push_back(offsets.back() + static_cast<int32_t>(count));
+  }
+  return offsets;
+}
+
+}  // namespace ponder::grpo
