@@ -1,6 +1,7 @@
 #include "policy/model.h"
 
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 
 #include <cmath>
 #include <set>

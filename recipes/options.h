@@ -1,0 +1,93 @@
+// The keys of a recipe, as plain structs: one a stage. The shipped *.toml beside this file set them; DESIGN's rule holds:
+// defaults < file < key=value words.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "core/recipe.h"
+#include "data/chain_sums.h"
+#include "grpo/advantage.h"
+#include "grpo/loss.h"
+#include "policy/optimizer.h"
+#include "rewards/scorer.h"
+#include "rollout/engine.h"
+
+namespace ponder::recipes {
+
+// Where the prompts come from: a procedural task or a JSONL file.
+struct DatasetOptions {
+  std::string name = "chain_sums";  // "chain_sums", or the path of a file with {"prompt", "answer", ...} lines
+  data::ChainSumOptions chain_sums;
+};
+void bind(core::Binder& b, DatasetOptions& options);
+
+struct EvalOptions {
+  int64_t num_prompts = 512;            // of the held-out problems; 0: no evaluation
+  int64_t eval_steps = 10;              // every so many steps, and before the first and after the last
+  std::string dataset;                  // a JSONL file; empty: the training dataset's own held-out problems
+  int64_t max_completion_length = 80;   // tokens
+};
+void bind(core::Binder& b, EvalOptions& options);
+
+struct SaveOptions {
+  int64_t save_steps = 1;        // a checkpoint every so many steps, and after the last
+  int64_t save_total_limit = 3;  // the newest that are kept
+  int64_t completions_per_step = 4;  // groups a step whose completions are written down
+};
+void bind(core::Binder& b, SaveOptions& options);
+
+// Stage "grpo": reinforcement learning from verifiable rewards.
+struct GrpoOptions {
+  int64_t max_steps = 100;              // a step is one rollout and its updates
+  int64_t prompts_per_step = 16;
+  int64_t num_generations = 8;          // TRL
+  int64_t max_completion_length = 512;  // tokens, TRL
+  double temperature = 1.0;             // TRL
+  int64_t num_iterations = 1;           // passes over each rollout, TRL
+  int64_t num_mini_batches = 1;         // updates in each pass
+  int64_t train_tokens_max = 8192;      // tokens in one forward and backward; memory, not results
+  bool mask_truncated_completions = false;
+  bool freeze_router = true;            // the experts' balance bias and gate stay as they are
+  grpo::AdvantageOptions advantage;
+  grpo::LossOptions loss;
+};
+void bind(core::Binder& b, GrpoOptions& options);
+
+struct GrpoRecipe {
+  std::string stage = "grpo";
+  int64_t seed = 1;
+  std::string model_name_or_path;
+  DatasetOptions dataset;
+  rewards::RewardOptions reward;
+  GrpoOptions grpo;
+  policy::OptimizerOptions optimizer;
+  EvalOptions eval;
+  SaveOptions save;
+};
+void bind(core::Binder& b, GrpoRecipe& recipe);
+
+// Stage "pretrain": next-token prediction on the chain sums' corpus, from fresh weights.
+struct PretrainOptions {
+  int64_t max_steps = 3000;
+  int64_t tokens_per_step = 2048;
+  double prompt_loss_weight = 0.1;      // of tokens that a user would have written
+  double bias_update_rate = 0.005;      // gamma of the auxiliary-loss-free balancing
+  std::string save_dtype = "bfloat16";  // of the weights in checkpoints
+  data::CorpusOptions corpus;
+};
+void bind(core::Binder& b, PretrainOptions& options);
+
+struct PretrainRecipe {
+  std::string stage = "pretrain";
+  int64_t seed = 1;
+  std::string model_name_or_path;  // config.json and tokenizer.json of the model to make
+  PretrainOptions pretrain;
+  rewards::RewardOptions reward;
+  policy::OptimizerOptions optimizer;
+  EvalOptions eval;
+  SaveOptions save;
+};
+void bind(core::Binder& b, PretrainRecipe& recipe);
+
+}  // namespace ponder::recipes
