@@ -16,6 +16,14 @@ namespace {
 
 std::string reason() { return std::strerror(errno); }
 
+// A full disk is the user's to mend, with nothing lost; any other failed write is the machine's.
+[[noreturn]] void throw_unwritable(const std::filesystem::path& path) {
+  if (errno == ENOSPC || errno == EDQUOT) {
+    throw_user("cannot write {}: {}: free some space and give the same command again to go on", path.string(), reason());
+  }
+  throw_run("cannot write {}: {}", path.string(), reason());
+}
+
 int open_to_read(const std::filesystem::path& path, std::string_view what) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) throw_user("cannot read the {} {}: {}", what, path.string(), reason());
@@ -31,7 +39,7 @@ void write_all(int fd, const char* data, size_t size, const std::filesystem::pat
   while (size > 0) {
     const ssize_t written = ::write(fd, data, size);
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) throw_run("cannot write {}: {}", path.string(), reason());
+    if (written < 0) throw_unwritable(path);
     data += written;
     size -= static_cast<size_t>(written);
   }
@@ -60,7 +68,7 @@ std::string read_file(const std::filesystem::path& path, std::string_view what) 
 
 FileWriter::FileWriter(const std::filesystem::path& path)
     : path_(path), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) {
-  if (fd_ < 0) throw_run("cannot create {}: {}", path_.string(), reason());
+  if (fd_ < 0) throw_unwritable(path_);
 }
 
 FileWriter::~FileWriter() {
@@ -74,9 +82,9 @@ void FileWriter::write(const void* data, size_t size) {
 }
 
 void FileWriter::close() {
-  if (::fsync(fd_) != 0) throw_run("cannot write {}: {}", path_.string(), reason());
+  if (::fsync(fd_) != 0) throw_unwritable(path_);
   const int fd = std::exchange(fd_, -1);
-  if (::close(fd) != 0) throw_run("cannot write {}: {}", path_.string(), reason());
+  if (::close(fd) != 0) throw_unwritable(path_);
 }
 
 void sync_directory(const std::filesystem::path& directory) {
@@ -106,7 +114,7 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view conte
 
 FileAppender::FileAppender(const std::filesystem::path& path)
     : path_(path), fd_(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)) {
-  if (fd_ < 0) throw_run("cannot open {} to append: {}", path_.string(), reason());
+  if (fd_ < 0) throw_unwritable(path_);
 }
 
 FileAppender::~FileAppender() { ::close(fd_); }

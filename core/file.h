@@ -1,5 +1,5 @@
 // Files: whole reads, writes that are never half done, read-only maps. Errors are UserError when a file to read is
-// missing or unreadable, RunError when a write fails (a full disk); both name the path and the system's reason.
+// missing or unreadable or the disk is full, RunError when a write fails otherwise; both name the path and the reason.
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,7 @@ void write_file_atomic(const std::filesystem::path& path, std::string_view conte
 // Flushes a directory's entries (after a rename within it) to the disk.
 void sync_directory(const std::filesystem::path& directory);
 
-// A file that is written piece by piece and synced on close(); every failed write throws RunError. Without close() (an
+// A file that is written piece by piece and synced on close(); a failed write throws. Without close() (an
 // exception on the way) the file is removed.
 class FileWriter {
  public:

@@ -1,0 +1,34 @@
+// How good a policy is on held-out problems: greedy and sampled accuracy, format share, mean length.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "data/types.h"
+#include "policy/model.h"
+#include "policy/tokenizer.h"
+#include "rewards/scorer.h"
+#include "rollout/engine.h"
+
+namespace ponder::recipes {
+
+// One pass over the problems, one completion each unless options.num_generations says more.
+struct Evaluation {
+  std::vector<data::ScoredGroup> groups;
+  // "accuracy", "format" (each reward's mean by its name), "mean_length" (tokens).
+  std::map<std::string, double> metrics;
+};
+
+Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer, const std::vector<data::Prompt>& prompts,
+                    const rollout::SampleOptions& options);
+
+// The metrics of a greedy and of a sampled (temperature 1) evaluation as they stand in metrics.jsonl: eval/accuracy, ...,
+// and eval/sampled_accuracy, ...
+std::map<std::string, double> evaluation_metrics(const Evaluation& greedy, const Evaluation& sampled);
+
+// One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder"). `advantages` may be empty.
+std::string group_line(int64_t step, const data::ScoredGroup& group, const std::vector<float>& advantages);
+
+}  // namespace ponder::recipes
