@@ -35,8 +35,6 @@ void bind(core::Binder& b, LossOptions& o) {
                         "estimate of the KL");
   b.field("use_bias_correction_kl", o.use_bias_correction_kl, "weigh the KL by the probability ratio");
   b.field("entropy_coef", o.entropy_coef, "weight of the entropy bonus", {.low = 0});
-  b.field("top_entropy_quantile", o.top_entropy_quantile, "train this share of the tokens, the most uncertain",
-          {.low = 0, .high = 1});
 }
 
 }  // namespace ponder::grpo

@@ -1,0 +1,80 @@
+#include "recipes/prompts.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "data/dataset.h"
+
+namespace ponder::recipes {
+namespace {
+
+constexpr const char* kChainSums = "chain_sums";
+// Held-out problems are the same for every seed of a run, so that seeds can be compared.
+constexpr uint64_t kHeldOutSeed = 0;
+
+std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
+  std::vector<int64_t> order(count);
+  std::iota(order.begin(), order.end(), 0);
+  core::Rng rng(seed, core::stable_hash(fmt::format("epoch:{}", epoch)));
+  for (int64_t i = count - 1; i > 0; --i) std::swap(order[i], order[rng.integer(0, i)]);
+  return order;
+}
+
+}  // namespace
+
+PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer)
+    : options_(options), seed_(seed), tokenizer_(tokenizer) {
+  if (options_.chain_sums.min_terms > options_.chain_sums.max_terms) {
+    core::throw_user("dataset.chain_sums: min_terms {} is above max_terms {}", options_.chain_sums.min_terms,
+                     options_.chain_sums.max_terms);
+  }
+  if (options_.name == kChainSums) return;
+  for (data::Prompt& prompt : data::read_prompts(options_.name)) {
+    (data::is_held_out(prompt.id) ? held_out_ : train_).push_back(std::move(prompt));
+  }
+  if (train_.empty()) {
+    core::throw_user("the dataset {} leaves nothing to train on: all of its {} prompts are held out for evaluation",
+                     options_.name, held_out_.size());
+  }
+}
+
+data::Prompt PromptSource::encoded(data::Prompt prompt) const {
+  prompt.token_ids = tokenizer_.encode(prompt.text);
+  return prompt;
+}
+
+data::Prompt PromptSource::at(int64_t index) const {
+  if (options_.name == kChainSums) {
+    return encoded(data::chain_sum_problem(seed_, index, options_.chain_sums, data::Split::kTrain));
+  }
+  const auto count = static_cast<int64_t>(train_.size());
+  return encoded(train_[shuffled(count, seed_, index / count)[index % count]]);
+}
+
+std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
+  std::vector<data::Prompt> prompts;
+  if (options_.name == kChainSums) {
+    prompts = data::held_out_chain_sums(kHeldOutSeed, count, options_.chain_sums);
+  } else {
+    prompts.assign(held_out_.begin(), held_out_.begin() + std::min<int64_t>(count, held_out_.size()));
+  }
+  for (data::Prompt& prompt : prompts) prompt = encoded(std::move(prompt));
+  return prompts;
+}
+
+std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
+                                             const policy::Tokenizer& tokenizer) {
+  std::vector<data::Prompt> prompts;
+  if (dataset == kChainSums) {
+    prompts = data::held_out_chain_sums(kHeldOutSeed, count, {});
+  } else {
+    prompts = data::read_prompts(dataset);
+    if (count < static_cast<int64_t>(prompts.size())) prompts.resize(count);
+  }
+  for (data::Prompt& prompt : prompts) prompt.token_ids = tokenizer.encode(prompt.text);
+  return prompts;
+}
+
+}  // namespace ponder::recipes
