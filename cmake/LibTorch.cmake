@@ -24,6 +24,9 @@ add_library(torch_cpu_if INTERFACE)
 add_library(torch::cpu ALIAS torch_cpu_if)
 target_include_directories(torch_cpu_if SYSTEM INTERFACE
   "${LIBTORCH_ROOT}/torch/include" "${LIBTORCH_ROOT}/torch/include/torch/csrc/api/include")
+# torch/include carries its own fmt, which wins over the system's in torch targets: taken header-only, for libfmt.so is the
+# system's version (their inline namespaces differ, so the two do not clash).
+target_compile_definitions(torch_cpu_if INTERFACE FMT_HEADER_ONLY)
 # Without -fopenmp at::parallel_for runs serially in our own code (ATen/ParallelOpenMP.h tests _OPENMP).
 target_compile_options(torch_cpu_if INTERFACE -fopenmp)
 # libtorch_cpu.so needs libcudart and libcupti; ld finds them here, the loader by the library's own RPATH.

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include <fmt/ranges.h>
+
 #include "core/error.h"
 
 namespace ponder::policy {

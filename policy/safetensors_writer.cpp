@@ -3,6 +3,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include <fmt/ranges.h>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/safetensors.h"
