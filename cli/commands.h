@@ -1,0 +1,19 @@
+// The verbs of `ponder`. Each function adds one to the program: its words, its help with an example, and the call into
+// recipes/ that CLI11 makes when the verb was given. `status` becomes the exit status where a verb ends without an
+// exception.
+#pragma once
+
+#include <string>
+
+namespace CLI {
+class App;
+}
+
+namespace ponder::cli {
+
+void add_train(CLI::App& app, int& status);
+
+// "ponder 0.1.0 (LibTorch 2.11.0)".
+std::string version_text();
+
+}  // namespace ponder::cli

@@ -1,0 +1,26 @@
+// `ponder train`: a recipe, its run folder, and the loop that every stage goes through.
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace ponder::recipes {
+
+struct TrainRequest {
+  std::filesystem::path recipe;
+  std::vector<std::string> overrides;    // key=value words
+  std::filesystem::path run_dir;         // empty: runs/<the recipe's name>
+  std::optional<int64_t> stop_at_step;   // --max-steps: end there as Ctrl-C would; the recipe's schedules do not change
+  bool check_only = false;               // read everything, train nothing
+};
+
+// Trains from the start, or goes on from the run folder's latest checkpoint: metrics are the same bits as an uninterrupted
+// run's. Progress and the closing table go to `out`. Returns when the recipe's steps (or stop_at_step) are done, or after a
+// stop signal with everything saved. Throws UserError, RunError.
+void train(const TrainRequest& request, std::FILE* out);
+
+}  // namespace ponder::recipes
