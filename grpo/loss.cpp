@@ -59,7 +59,7 @@ void check_options(const LossOptions& o, const LossInputs& in) {
 LossTerms make_terms(const LossInputs& in, const LossOptions& options, const LossVariant& variant,
                      const Segments& segments) {
   const at::Tensor old = in.old_logprobs.defined() ? in.old_logprobs : in.logprobs;
-  LossTerms terms{.options = options, .segments = segments, .per_sequence = false};
+  LossTerms terms(options, segments);
   terms.logprobs = in.logprobs;
   terms.log_ratio = in.logprobs - old.detach();
   terms.advantages = in.advantages.detach();

@@ -37,44 +37,43 @@ enum class ImportanceCorrection {
 
 // Names and defaults are TRL's where TRL has the option. paper_defaults() gives a variant's own.
 struct LossOptions {
-  std::string loss_type = "dapo";  // a name of the loss table (loss_types())
+  std::string loss_type = "dapo";  // a name of the loss table: loss_types()
   ImportanceLevel importance_sampling_level = ImportanceLevel::kToken;
-  double epsilon = 0.2;  // clip below: 1 - epsilon
-  std::optional<double>
-      epsilon_high;  // clip above: 1 + epsilon_high (cispo: the cap itself); none: epsilon
-  std::optional<double>
-      delta;  // two-sided clip: w is capped at delta first (INTELLECT-2, arXiv:2505.07291)
+  double epsilon = 0.2;                               // w is clipped below at 1 - epsilon
+  std::optional<double> epsilon_high = std::nullopt;  // and above at 1 + this; none: epsilon;
+                                                      // cispo: the cap itself
+  // Two-sided clip: w is capped here first (arXiv:2505.07291); none: not.
+  std::optional<double> delta = std::nullopt;
   int64_t max_completion_length = 512;  // tokens; dr_grpo's constant
 
-  double beta = 0.0;  // weight of the KL to the reference; 0: ref_logprobs is not read
+  double beta = 0.0;  // the KL's weight in the loss; 0: ref_logprobs is not read
   KlEstimator kl_estimator = KlEstimator::kK3;
-  bool use_bias_correction_kl = true;  // w * kl, DeepSeek-V3.2 §3.1
+  bool use_bias_correction_kl = true;  // w kl instead of kl: DeepSeek-V3.2 §3.1
 
   double entropy_coef = 0.0;  // loss -= entropy_coef * mean entropy
-  double top_entropy_quantile =
-      1.0;  // train the share of tokens with the highest entropy (arXiv:2506.01939): 0.2
-  std::optional<double> off_policy_mask_threshold =
-      std::nullopt;  // drop a sequence if A < 0 and mean
-                     // log(pi_old/pi) exceeds it (V3.2)
+  // Train this share of the tokens, those of highest entropy (arXiv:2506.01939: 0.2).
+  double top_entropy_quantile = 1.0;
+  // Drop a sequence with A < 0 whose mean log(pi_old / pi) is above this (V3.2); none: keep.
+  std::optional<double> off_policy_mask_threshold = std::nullopt;
 
   double sapo_temperature_pos = 1.0, sapo_temperature_neg = 1.05;
   double vespo_k_pos = 2.0, vespo_lambda_pos = 3.0, vespo_k_neg = 3.0, vespo_lambda_neg = 2.0;
 
-  ImportanceCorrection importance_correction =
-      ImportanceCorrection::kSequenceMask;  // read where sampling_logprobs is
-  double importance_clip_max = 3.0;         // truncate: the cap; mask: ratios above weigh 0
+  // TRL: vllm_importance_sampling_{mode, clip_max, clip_min}. Read where sampling_logprobs are.
+  ImportanceCorrection importance_correction = ImportanceCorrection::kSequenceMask;
+  double importance_clip_max = 3.0;  // truncate: the cap; mask: a ratio above it weighs 0
   std::optional<double> importance_clip_min = std::nullopt;
 };
 
 // What the sums are divided by, counted over the whole optimizer update (all micro-batches, all
 // workers), so that the losses of its parts add up to the loss of the whole.
 struct Normalizer {
-  double sequences = 0;       // completions in this update, those without loss tokens included
-  double loss_tokens = 0;     // loss tokens in this update: bnpo
-  double rollout_tokens = 0;  // loss tokens of the whole rollout / updates made from it: dapo,
-                              // cispo, vespo (TRL's num_items)
-  // With top_entropy_quantile < 1: this update's entropy threshold and the tokens at or above it.
-  // None: taken from the tokens of this call, right when one call sees the whole update.
+  double sequences = 0;    // completions of this update, those without loss tokens included
+  double loss_tokens = 0;  // loss tokens of this update: bnpo, the entropy bonus
+  // Loss tokens of the whole rollout / updates made from it: dapo, cispo, vespo.
+  double rollout_tokens = 0;
+  // With top_entropy_quantile < 1: this update's entropy threshold, and how many tokens reach it.
+  // None: from the tokens of this call, right where one call sees the whole update.
   std::optional<double> entropy_threshold = std::nullopt;
   std::optional<double> entropy_tokens = std::nullopt;
 };

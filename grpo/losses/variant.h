@@ -16,6 +16,9 @@ namespace ponder::grpo {
 // What a variant sees of one call. All tensors [n]; only logprobs, log_ratio, log_weight and weight
 // carry a graph.
 struct LossTerms {
+  LossTerms(const LossOptions& its_options, const Segments& its_segments)
+      : options(its_options), segments(its_segments) {}
+
   const LossOptions& options;
   const Segments& segments;
   at::Tensor logprobs;
@@ -26,7 +29,7 @@ struct LossTerms {
   at::Tensor advantages;
   at::Tensor entropy_mask;       // bool; undefined: all tokens
   at::Tensor importance_ratios;  // pi_old / pi_sampler, truncated or masked; undefined: none
-  bool per_sequence;             // log_weight and advantages have one value a sequence
+  bool per_sequence = false;     // log_weight and advantages have one value a sequence
 
   double epsilon_high() const { return options.epsilon_high.value_or(options.epsilon); }
 };

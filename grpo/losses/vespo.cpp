@@ -26,10 +26,13 @@ at::Tensor token_losses(const LossTerms& terms, MetricCollector& metrics) {
   const LossOptions& o = terms.options;
   const at::Tensor& advantages = terms.advantages;
   const at::Tensor up = advantages >= 0;
-  const at::Tensor k = at::full_like(advantages, o.vespo_k_neg).masked_fill(up, o.vespo_k_pos);
-  const at::Tensor lambda = at::full_like(advantages, o.vespo_lambda_neg)
-                                .masked_fill(up, o.vespo_lambda_pos)
-                                .clamp_min(1e-4);
+  // TRL holds k and lambda in float32 even where all else is float64.
+  const auto by_sign = [&](double pos, double neg) {
+    return at::full_like(advantages, static_cast<float>(neg))
+        .masked_fill(up, static_cast<float>(pos));
+  };
+  const at::Tensor k = by_sign(o.vespo_k_pos, o.vespo_k_neg);
+  const at::Tensor lambda = by_sign(o.vespo_lambda_pos, o.vespo_lambda_neg).clamp_min(1e-4);
   const at::Tensor log_weight = terms.segments.spread(log_sequence_weight(terms));
   const at::Tensor phi = (lambda + k * log_weight - lambda * log_weight.exp()).exp();
   // An empty sequence has W = 1 and phi(1) = 1.
