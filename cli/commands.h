@@ -12,6 +12,11 @@ class App;
 namespace ponder::cli {
 
 void add_train(CLI::App& app, int& status);
+void add_eval(CLI::App& app);
+void add_sample(CLI::App& app);
+void add_report(CLI::App& app);
+void add_model(CLI::App& app);
+void add_doctor(CLI::App& app);
 
 // "ponder 0.1.0 (LibTorch 2.11.0)".
 std::string version_text();

@@ -27,6 +27,11 @@ int run(int argc, char** argv) {
   app.failure_message(CLI::FailureMessage::simple);
   int status = 0;
   add_train(app, status);
+  add_eval(app);
+  add_sample(app);
+  add_report(app);
+  add_model(app);
+  add_doctor(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version

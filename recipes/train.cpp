@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <span>
 
 #include "core/error.h"
 #include "core/metrics.h"
@@ -16,6 +17,7 @@
 #include "recipes/grpo_stage.h"
 #include "recipes/options.h"
 #include "recipes/pretrain_stage.h"
+#include "recipes/report.h"
 #include "recipes/run_folder.h"
 #include "recipes/stage.h"
 #include "recipes/summary.h"
@@ -156,6 +158,9 @@ void train(const TrainRequest& request, std::FILE* out) {
     done = Loop(recipe, *stage, folder, resumed, last, out).run();
   }
   print_summary(folder, out);
+  const std::filesystem::path report = dir / "report.html";
+  write_report(std::span(&dir, 1), report);
+  fmt::print(out, "report: {}\n", report.string());
   if (done < total) fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done, total);
 }
 

@@ -23,12 +23,12 @@ struct EngineOptions {
 };
 
 struct SampleOptions {
-  TokenRule rule;
+  TokenRule rule = {};
   int64_t num_generations = 1;          // completions of each prompt
   int64_t max_completion_length = 512;  // tokens
   uint64_t seed = 1;
   uint64_t round = 0;                   // told apart: the same prompt sampled again later in a run
-  std::vector<int32_t> stop_token_ids;  // beside the model's own end-of-sequence ids
+  std::vector<int32_t> stop_token_ids = {};  // beside the model's own end-of-sequence ids
 };
 
 // Called as each completion ends, in that order, from the thread that called generate(): (prompt's index, sample's

@@ -1,0 +1,103 @@
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <CLI/CLI.hpp>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "cli/commands.h"
+#include "core/error.h"
+
+namespace ponder::cli {
+namespace {
+
+using nlohmann::ordered_json;
+
+// The value of the first "key : value" line of a /proc file; "" where there is none.
+std::string proc_value(const char* file, const std::string& key) {
+  std::ifstream lines(file);
+  for (std::string line; std::getline(lines, line);) {
+    if (!line.starts_with(key)) continue;
+    const size_t value = line.find_first_not_of(" \t", line.find(':') + 1);
+    return value == std::string::npos ? "" : line.substr(value);
+  }
+  return "";
+}
+
+// Those of the instruction sets that matter to LibTorch's kernels.
+std::vector<std::string> instruction_sets() {
+  const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
+  std::vector<std::string> out;
+  for (const char* name : {"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}) {
+    if (flags.find(" " + std::string(name) + " ") != std::string::npos) out.emplace_back(name);
+  }
+  return out;
+}
+
+int usable_cores() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency());
+}
+
+int count_gpus() {
+  int count = 0;
+  while (std::filesystem::exists(fmt::format("/dev/nvidia{}", count))) ++count;
+  return count;
+}
+
+bool user_namespaces() {
+  std::ifstream limit("/proc/sys/user/max_user_namespaces");
+  int64_t count = 0;
+  limit >> count;
+  return count > 0 && std::filesystem::exists("/proc/self/ns/user");
+}
+
+std::string cgroups() {
+  if (std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers")) return "v2";
+  return std::filesystem::exists("/sys/fs/cgroup/memory") ? "v1" : "none";
+}
+
+ordered_json examine() {
+  return {{"ponder", version_text()},
+          {"cpu", proc_value("/proc/cpuinfo", "model name")},
+          {"cores", usable_cores()},
+          {"instruction_sets", instruction_sets()},
+          {"libtorch_kernels", at::get_cpu_capability()},
+          {"threads", at::get_num_threads()},
+          {"memory_available", proc_value("/proc/meminfo", "MemAvailable")},
+          {"disk_free_gib", static_cast<double>(std::filesystem::space(".").available >> 20) / 1024.0},
+          {"gpus", count_gpus()},
+          {"nccl", "not in this build (CPU)"},
+          {"user_namespaces", user_namespaces()},
+          {"seccomp", prctl(PR_GET_SECCOMP) >= 0},
+          {"cgroups", cgroups()}};
+}
+
+}  // namespace
+
+void add_doctor(CLI::App& app) {
+  auto json = std::make_shared<bool>(false);
+  CLI::App* verb = app.add_subcommand("doctor", "what this machine offers: cores, instruction sets, GPUs, sandbox features");
+  verb->add_flag("--json", *json, "one JSON object");
+  verb->footer("Example:\n  ponder doctor");
+  verb->callback([json] {
+    const ordered_json found = examine();
+    if (*json) {
+      fmt::print("{}\n", found.dump());
+      return;
+    }
+    for (const auto& [key, value] : found.items()) {
+      fmt::print("{:<18}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+  });
+}
+
+}  // namespace ponder::cli

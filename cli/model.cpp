@@ -1,0 +1,134 @@
+#include <ATen/ATen.h>
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <numeric>
+
+#include "cli/commands.h"
+#include "cli/policy_files.h"
+#include "core/error.h"
+#include "policy/ops.h"
+
+namespace ponder::cli {
+namespace {
+
+using nlohmann::json;
+
+struct ModelRequest {
+  std::filesystem::path model;
+  std::string input = "-";
+  bool special = false;
+  bool decode = false;
+};
+
+// Calls answer(object, "file:line") for each JSON object and prints what it returns, a line each.
+void for_each_line(const std::string& input, const std::function<json(const json&, const std::string&)>& answer) {
+  std::ifstream file;
+  if (input != "-") {
+    file.open(input);
+    if (!file) core::throw_user("cannot read the input {}: is the path right?", input);
+  }
+  std::istream& lines = input == "-" ? std::cin : file;
+  std::string line;
+  for (int64_t number = 1; std::getline(lines, line); ++number) {
+    const std::string where = fmt::format("{}:{}", input == "-" ? "stdin" : input, number);
+    json object;
+    try {
+      object = json::parse(line);
+    } catch (const json::parse_error& error) {
+      core::throw_user("{}: broken JSON: {}", where, error.what());
+    }
+    fmt::print("{}\n", answer(object, where).dump(-1, ' ', false, json::error_handler_t::replace));
+  }
+}
+
+std::vector<int64_t> tokens_of(const json& object, const std::string& where, int64_t vocabulary) {
+  const bool there = object.is_object() && object.contains("tokens") && object["tokens"].is_array();
+  if (!there) core::throw_user("{}: expected {{\"tokens\": [...]}}", where);
+  std::vector<int64_t> tokens;
+  for (const json& token : object["tokens"]) {
+    if (!token.is_number_integer() || token.get<int64_t>() < 0 || token.get<int64_t>() >= vocabulary) {
+      core::throw_user("{}: expected token ids from 0 to {}, found {}", where, vocabulary - 1, token.dump());
+    }
+    tokens.push_back(token.get<int64_t>());
+  }
+  return tokens;
+}
+
+void run_logprobs(const ModelRequest& request) {
+  const policy::Model model = policy::Model::load(request.model);
+  const at::NoGradGuard no_grad;
+  for_each_line(request.input, [&](const json& object, const std::string& where) -> json {
+    const std::vector<int64_t> tokens = tokens_of(object, where, model.config().vocab_size);
+    const auto count = static_cast<int64_t>(tokens.size());
+    if (count < 2) return {{"logprobs", json::array()}};
+    const at::Tensor ids = at::tensor(tokens);
+    const at::Tensor hidden = model.forward({ids, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
+    const at::Tensor logprobs =
+        policy::token_logprobs(hidden.narrow(0, 0, count - 1), model.output_weight(), ids.narrow(0, 1, count - 1), 1.0)
+            .logprobs;
+    const float* data = logprobs.const_data_ptr<float>();
+    return {{"logprobs", std::vector<float>(data, data + count - 1)}};
+  });
+}
+
+void run_tokenize(const ModelRequest& request) {
+  const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(request.model);
+  for_each_line(request.input, [&](const json& object, const std::string& where) -> json {
+    if (request.decode) {
+      const std::vector<int64_t> tokens = tokens_of(object, where, tokenizer.vocab_size());
+      return {{"text", tokenizer.decode(std::vector<int32_t>(tokens.begin(), tokens.end()))}};
+    }
+    const bool there = object.is_object() && object.contains("text") && object["text"].is_string();
+    if (!there) core::throw_user("{}: expected {{\"text\": \"...\"}}", where);
+    return {{"tokens", tokenizer.encode(object["text"].get_ref<const std::string&>(), request.special)}};
+  });
+}
+
+void run_inspect(const ModelRequest& request) {
+  const PolicyFiles policy = load_policy(request.model);
+  const policy::ModelConfig& c = policy.model.config();
+  fmt::print("{}: {}, {} parameters, {} layers ({} of them mixtures of {} experts), hidden {}, {} heads, vocabulary {}, context {}\n",
+             request.model.string(), c.model_type, policy::parameter_count(policy.model), c.num_hidden_layers,
+             policy.model.num_moe_layers(), c.moe.n_routed_experts, c.hidden_size, c.num_attention_heads, c.vocab_size,
+             c.max_position_embeddings);
+  fmt::print("cache: {} bytes a token; plain multi-head attention would take {}\n",
+             4 * c.num_hidden_layers * policy.model.cache_width(),
+             4 * c.num_hidden_layers * c.num_attention_heads * (c.mla.qk_head_dim() + c.mla.v_head_dim));
+  for (const policy::Parameter& p : policy.model.parameters()) {
+    std::string shape;
+    for (const int64_t size : p.tensor.sizes()) shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size);
+    fmt::print("  {} [{}]\n", p.name, shape);
+  }
+}
+
+}  // namespace
+
+void add_model(CLI::App& app) {
+  auto request = std::make_shared<ModelRequest>();
+  CLI::App* model = app.add_subcommand("model", "look at a model: inspect, logprobs, tokenize");
+  model->require_subcommand(1);
+  const auto add = [&](const char* name, const char* doc, void (*run)(const ModelRequest&)) {
+    CLI::App* verb = model->add_subcommand(name, doc);
+    verb->add_option("--model", request->model, "a Hugging Face folder")->required();
+    verb->callback([request, run] { run(*request); });
+    return verb;
+  };
+  add("inspect", "size, shape and every tensor", run_inspect)
+      ->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
+  CLI::App* logprobs = add("logprobs", "{\"tokens\"} lines to {\"logprobs\"} lines: log p of each token but the first", run_logprobs);
+  logprobs->add_option("--input", request->input, "a JSONL file, - for stdin")->capture_default_str();
+  logprobs->footer("Example:\n  echo '{\"tokens\": [5, 6, 7]}' | ponder model logprobs --model examples/tiny-v3-base");
+  CLI::App* tokenize = add("tokenize", "{\"text\"} lines to {\"tokens\"} lines, or back", run_tokenize);
+  tokenize->add_option("--input", request->input, "a JSONL file, - for stdin")->capture_default_str();
+  tokenize->add_flag("--special", request->special, "add the special tokens of the tokenizer's template");
+  tokenize->add_flag("--decode", request->decode, "{\"tokens\"} lines to {\"text\"} lines");
+  tokenize->footer("Example:\n  echo '{\"text\": \"7+5=12\"}' | ponder model tokenize --model examples/tiny-v3-base");
+}
+
+}  // namespace ponder::cli
