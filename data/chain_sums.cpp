@@ -11,6 +11,7 @@ namespace {
 
 constexpr double kPlusShare = 0.6;
 constexpr int kValueMax = 60;
+constexpr int kGuessErrorMax = 6;  // of a quick answer that is wrong
 constexpr std::array<const char*, 6> kFillers = {"hmm", "easy", "ok", "let me see", "well", "quick"};
 constexpr std::array<const char*, 6> kJunk = {"the page is blank", "see the maths page", "no sum here",
                                               "this line was left out", "and so on", "thank you"};
@@ -70,9 +71,14 @@ Document chat(const ChainSum& sum, const std::string& reply) {
   return {head + reply, head.size()};
 }
 
-std::string direct_reply(core::Rng& rng, const ChainSum& sum) {
+std::string direct_reply(core::Rng& rng, const ChainSum& sum, double right) {
   const std::string filler = rng.chance(1.0 / 3) ? kFillers[rng.integer(0, kFillers.size() - 1)] : "";
-  return fmt::format("<think>{}</think><answer>{}</answer>", filler, sum.value());
+  int answer = sum.value();
+  if (!rng.chance(right)) {
+    const int error = static_cast<int>(rng.integer(1, kGuessErrorMax));
+    answer = answer >= error && rng.chance(0.5) ? answer - error : answer + error;
+  }
+  return fmt::format("<think>{}</think><answer>{}</answer>", filler, answer);
 }
 
 std::string broken_reply(core::Rng& rng, const Written& w) {
@@ -108,6 +114,7 @@ void bind(core::Binder& b, ChainSumOptions& o) {
 void bind(core::Binder& b, CorpusOptions& o) {
   b.table("sums", o.sums);
   b.field("direct", o.direct, "share of documents that answer at once", {.low = 0, .high = 1});
+  b.field("direct_right", o.direct_right, "share of the answers at once that are right", {.low = 0, .high = 1});
   b.field("steps", o.steps, "share that reason step by step within the tags", {.low = 0, .high = 1});
   b.field("untagged", o.untagged, "share that reason without tags", {.low = 0, .high = 1});
   b.field("broken_tags", o.broken_tags, "share with a tag missing", {.low = 0, .high = 1});
@@ -177,7 +184,7 @@ Document corpus_document(uint64_t seed, int64_t index, const CorpusOptions& o) {
     return draw < 0;
   };
   const ChainSum sum = draw_chain_sum(rng, o.sums, Split::kTrain);
-  if (falls_in(o.direct)) return chat(sum, direct_reply(rng, sum));
+  if (falls_in(o.direct)) return chat(sum, direct_reply(rng, sum, o.direct_right));
   if (falls_in(o.facts)) return {facts_table(rng), 0};
   const Written written = write_steps(rng, sum, o);
   if (falls_in(o.steps)) {

@@ -1,0 +1,206 @@
+#include "policy/model.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "policy/ops.h"
+#include "policy/optimizer.h"
+#include "tests/support/tiny_model.h"
+
+namespace ponder::policy {
+namespace {
+
+using ::testing::HasSubstr;
+
+PackedInput packed(const std::vector<std::vector<int64_t>>& sequences) {
+  std::vector<int64_t> tokens, positions;
+  PackedInput input;
+  input.cu_seqlens = {0};
+  for (const auto& sequence : sequences) {
+    for (size_t i = 0; i < sequence.size(); ++i) {
+      tokens.push_back(sequence[i]);
+      positions.push_back(static_cast<int64_t>(i));
+    }
+    input.cu_seqlens.push_back(static_cast<int32_t>(tokens.size()));
+  }
+  input.token_ids = at::tensor(tokens);
+  input.positions = at::tensor(positions);
+  return input;
+}
+
+TEST(Model, SequencesLaidEndToEndDoNotSeeEachOther) {
+  const Model model = test::tiny_model();
+  const at::NoGradGuard no_grad;
+  const at::Tensor both = model.forward(packed({{3, 4, 5}, {9, 8, 7, 6, 5}}));
+  EXPECT_TRUE(at::allclose(both.narrow(0, 0, 3), model.forward(packed({{3, 4, 5}})), 1e-5, 1e-5));
+  EXPECT_TRUE(at::allclose(both.narrow(0, 3, 5), model.forward(packed({{9, 8, 7, 6, 5}})), 1e-5, 1e-5));
+}
+
+TEST(Model, IsCausal) {
+  const Model model = test::tiny_model();
+  const at::NoGradGuard no_grad;
+  const at::Tensor a = model.forward(packed({{3, 4, 5, 6}})), b = model.forward(packed({{3, 4, 5, 40}}));
+  EXPECT_TRUE(at::allclose(a.narrow(0, 0, 3), b.narrow(0, 0, 3), 1e-6, 1e-6));
+  EXPECT_FALSE(at::allclose(a[3], b[3]));
+}
+
+TEST(Model, CachedForwardEqualsFullForward) {
+  const Model model = test::tiny_model();
+  const at::NoGradGuard no_grad;
+  const std::vector<int64_t> tokens = {3, 14, 15, 9, 26, 5, 35};
+  const at::Tensor full = model.forward(packed({tokens}));
+  KvCache cache = model.make_cache(4, 4);
+  const at::Tensor table = at::tensor({3, 1}, at::kInt).view({1, 2});
+  const auto pass = [&](int64_t begin, int64_t end) {
+    std::vector<int64_t> ids, positions, slots;
+    std::vector<int32_t> rows, lengths;
+    for (int64_t p = begin; p < end; ++p) {
+      ids.push_back(tokens[p]);
+      positions.push_back(p);
+      slots.push_back((p < 4 ? 12 : 4) + p % 4);
+      rows.push_back(0);
+      lengths.push_back(static_cast<int32_t>(p) + 1);
+    }
+    return model.forward_cached({at::tensor(ids), at::tensor(positions), at::tensor(slots),
+                                 {at::tensor(rows, at::kInt), at::tensor(lengths, at::kInt), table, 4}},
+                                cache);
+  };
+  const at::Tensor prompt = pass(0, 3);
+  EXPECT_TRUE(at::allclose(prompt, full.narrow(0, 0, 3), 1e-4, 1e-5));
+  for (int64_t p = 3; p < 7; ++p) EXPECT_TRUE(at::allclose(pass(p, p + 1)[0], full[p], 1e-4, 1e-5)) << "position " << p;
+}
+
+TEST(Model, RandomWeightsDependOnSeedAlone) {
+  const Model a = test::tiny_model(1), b = test::tiny_model(1), c = test::tiny_model(2);
+  for (size_t i = 0; i < a.parameters().size(); ++i) {
+    EXPECT_TRUE(at::equal(a.parameters()[i].tensor, b.parameters()[i].tensor)) << a.parameters()[i].name;
+  }
+  EXPECT_FALSE(at::equal(a.output_weight(), c.output_weight()));
+  const at::Tensor w = a.output_weight().detach();
+  EXPECT_NEAR(w.std().item<double>(), 1 / std::sqrt(32.0), 0.02);
+}
+
+// The choice written out in loops, from V3's description: sigmoid affinities, the bias only chooses, the two best of each
+// group rank the groups.
+TEST(Route, EqualsThePlainAlgorithm) {
+  const at::NoGradGuard no_grad;
+  at::manual_seed(5);
+  MoeLayer layer{.config = {.n_routed_experts = 8, .num_experts_per_tok = 3, .n_group = 4, .topk_group = 2,
+                            .norm_topk_prob = true, .routed_scaling_factor = 2.5}};
+  layer.gate = at::randn({8, 6});
+  layer.correction_bias = at::randn({8}) * 0.3;
+  const at::Tensor x = at::randn({40, 6});
+  const Routing routing = route(layer, x);
+  const at::Tensor affinity = at::sigmoid(at::linear(x, layer.gate));
+  for (int64_t t = 0; t < 40; ++t) {
+    std::vector<std::pair<float, int64_t>> groups;
+    std::vector<float> choice(8);
+    for (int64_t e = 0; e < 8; ++e) choice[e] = affinity[t][e].item<float>() + layer.correction_bias[e].item<float>();
+    for (int64_t g = 0; g < 4; ++g) groups.emplace_back(choice[2 * g] + choice[2 * g + 1], g);
+    std::sort(groups.rbegin(), groups.rend());
+    std::vector<std::pair<float, int64_t>> open;
+    for (int i = 0; i < 2; ++i) {
+      for (const int64_t e : {2 * groups[i].second, 2 * groups[i].second + 1}) open.emplace_back(choice[e], e);
+    }
+    std::sort(open.rbegin(), open.rend());
+    float total = 0;
+    for (int i = 0; i < 3; ++i) total += affinity[t][open[i].second].item<float>();
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_EQ(routing.experts[t][i].item<int64_t>(), open[i].second);
+      EXPECT_NEAR(routing.weights[t][i].item<float>(), 2.5f * affinity[t][open[i].second].item<float>() / total, 1e-5);
+    }
+  }
+}
+
+TEST(BalanceBias, RisesForTheIdleAndFallsForTheBusy) {
+  MoeLayer layer{.config = {.n_routed_experts = 4}};
+  layer.correction_bias = at::zeros({4});
+  update_balance_bias_(layer, at::tensor({10, 0, 5, 5}, at::kLong), 0.001);
+  EXPECT_TRUE(at::allclose(layer.correction_bias, at::tensor({-0.001, 0.001, 0.0, 0.0}, at::kFloat)));
+}
+
+TEST(Model, LoadsCountEveryTokensExperts) {
+  const Model model = test::tiny_model();
+  const at::Tensor loads = at::zeros({1, 8}, at::kLong);
+  model.forward(packed({{3, 4, 5}, {6, 7}}), loads);
+  EXPECT_EQ(loads.sum().item<int64_t>(), 5 * 2);
+}
+
+TEST(ParseConfig, ErrorsNameFileAndKey) {
+  const struct { const char* changes; const char* want; } cases[] = {
+      {R"(, "model_type": "deepseek_v9")", "unknown architecture 'deepseek_v9', did you mean 'deepseek_v3'?"},
+      {R"(, "vocab_size": "many")", "c.json: vocab_size: expected an integer, found \"many\""},
+      {R"(, "hidden_size": 0)", "hidden_size: expected at least 1, found 0"},
+      {R"(, "hidden_size": 99999999999)", "hidden_size: expected at most 2^30"},
+      {R"(, "n_group": 3)", "n_routed_experts 8 is no multiple of n_group 3"},
+      {R"(, "num_experts_per_tok": 5)", "num_experts_per_tok 5 is above the 4 experts of the chosen groups"},
+      {R"(, "rope_scaling": {"type": "yarn"})", "rope type 'yarn' is not supported"},
+      {R"(, "hidden_act": "gelu")", "hidden_act: expected 'silu', found 'gelu'"},
+      {R"(, "qk_rope_head_dim": 7)", "qk_rope_head_dim: expected an even number, found 7"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.changes);
+    try {
+      parse_config(test::tiny_config_text(c.changes), "c.json");
+      ADD_FAILURE() << "no error";
+    } catch (const core::UserError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(c.want));
+    }
+  }
+  EXPECT_THROW(parse_config("{", "c.json"), core::UserError);
+  EXPECT_THROW(parse_config("[]", "c.json"), core::UserError);
+  EXPECT_THROW(parse_config("{}", "c.json"), core::UserError);
+}
+
+TEST(ParseConfig, ReadsRopeParametersOfTransformers5) {
+  EXPECT_EQ(parse_config(test::tiny_config_text(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500})"), "c").rope_theta, 500);
+}
+
+TEST(LearningRate, WarmsUpHoldsAndDecays) {
+  OptimizerOptions o{.learning_rate = 1.0, .lr_scheduler_type = Schedule::kLinear, .warmup_steps = 2, .decay_start = 0.5, .min_lr_ratio = 0.1};
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 0, 11), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 1, 11), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 5, 11), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
+  o.lr_scheduler_type = Schedule::kCosine;
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
+  o.lr_scheduler_type = Schedule::kConstant;
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 1.0);
+}
+
+// One step from zero moments moves every element by the rate, against its gradient's sign (Kingma & Ba, algorithm 1), less
+// the decay; matrices decay, vectors do not.
+TEST(AdamW, FirstStepIsTheSignOfTheGradient) {
+  const at::Tensor matrix = at::full({2, 2}, 4.0f).requires_grad_(), vector = at::full({2}, 4.0f).requires_grad_();
+  AdamW optimizer({{"m", matrix}, {"v", vector}}, {.weight_decay = 0.5, .max_grad_norm = 0});
+  (matrix.sum() * 3 - vector.sum() * 2).backward();
+  const AdamW::StepResult result = optimizer.step(0.1);
+  EXPECT_TRUE(result.applied);
+  EXPECT_NEAR(result.grad_norm, std::sqrt(4 * 9 + 2 * 4.0), 1e-5);
+  EXPECT_NEAR(matrix[0][0].item<float>(), 4 * (1 - 0.1 * 0.5) - 0.1, 1e-5);
+  EXPECT_NEAR(vector[0].item<float>(), 4.1, 1e-5);
+}
+
+TEST(AdamW, ClipsByTheGlobalNormAndLeavesAllAsItIsOnNan) {
+  const at::Tensor p = at::zeros({3}).requires_grad_();
+  AdamW optimizer({{"p", p}}, {.adam_beta1 = 0.0, .max_grad_norm = 1.0});
+  (p * at::tensor({3.0f, 0.0f, 4.0f})).sum().backward();
+  EXPECT_NEAR(optimizer.step(0.0).grad_norm, 5.0, 1e-6);
+  EXPECT_NEAR(optimizer.state()[0].second[2].item<float>(), 0.8, 1e-5);  // exp_avg with beta1 = 0 is the clipped gradient
+  (p * NAN).sum().backward();
+  EXPECT_FALSE(optimizer.step(0.1).applied);
+  EXPECT_TRUE(at::equal(p.detach(), at::zeros({3})));
+}
+
+TEST(AdamW, MissingGradientsCountAsZeros) {
+  const at::Tensor used = at::ones({2}).requires_grad_(), idle = at::ones({2}).requires_grad_();
+  AdamW optimizer({{"used", used}, {"idle", idle}}, {});
+  used.sum().backward();
+  EXPECT_TRUE(optimizer.step(0.1).applied);
+  EXPECT_TRUE(at::equal(idle.detach(), at::ones({2})));
+}
+
+}  // namespace
+}  // namespace ponder::policy
