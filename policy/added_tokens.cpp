@@ -18,8 +18,8 @@ TokenFinder::TokenFinder(const std::vector<AddedToken>& tokens,
                          const std::vector<std::string>& contents)
     : tokens_(tokens),
       nodes_(1),
-      word_start_(R"(\A\w)", "added_tokens"),
-      word_end_(R"(\w\z)", "added_tokens"),
+      word_start_(fmt::format("\\A[{}]", kRustWord), "added_tokens"),
+      word_end_(fmt::format("[{}]\\z", kRustWord), "added_tokens"),
       space_start_(R"(\A\s+)", "added_tokens"),
       space_end_(R"(\s+\z)", "added_tokens") {
   for (size_t i = 0; i < contents.size(); ++i) {

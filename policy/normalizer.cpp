@@ -7,6 +7,7 @@
 #include <utf8proc.h>
 
 #include "policy/unicode_regex.h"
+#include "policy/unicode_versions.h"
 #include "policy/utf8.h"
 
 namespace ponder::policy {
@@ -22,7 +23,8 @@ bool is_surely_nfc(std::string_view text) {
   return true;
 }
 
-void unicode_form(std::string& text, int form) {
+// Appends `text` in the form that utf8proc's options name.
+void append_form(std::string_view text, int form, std::string& result) {
   utf8proc_uint8_t* mapped = nullptr;
   const utf8proc_ssize_t size =
       utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
@@ -30,7 +32,19 @@ void unicode_form(std::string& text, int form) {
                    static_cast<utf8proc_option_t>(form | UTF8PROC_STABLE));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(mapped, &std::free);
   if (size < 0) core::throw_run("Unicode normalization failed: {}", utf8proc_errmsg(size));
-  text.assign(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+  result.append(reinterpret_cast<const char*>(mapped), static_cast<size_t>(size));
+}
+
+void unicode_form(std::string& text, int form) {
+  std::string result;
+  for (const NormalStretch& stretch : cut_at_inert(text)) {
+    if (stretch.inert) {
+      result += stretch.text;
+    } else {
+      append_form(stretch.text, form, result);
+    }
+  }
+  text = std::move(result);
 }
 
 void lowercase(std::string& text) {

@@ -164,6 +164,7 @@ void add_byte_level(const JsonPlace& component, bool is_last, std::vector<Step>&
 // Llama-2's: spaces become `replacement`, one is put in front, and words begin at each.
 void add_metaspace(const JsonPlace& component, std::vector<Step>& steps) {
   const std::string replacement = component.field("replacement").text();
+  if (replacement.empty()) component.field("replacement").fail("a character");
   const bool older_key = component.field("add_prefix_space").boolean_or(true);
   const std::string scheme =
       component.field("prepend_scheme").text_or(older_key ? "always" : "never");
@@ -206,7 +207,8 @@ void add_steps(const JsonPlace& component, bool is_last, std::vector<Step>& step
     split(R"(\p{N})", individual ? Behavior::kIsolated : Behavior::kContiguous);
   } else if (type == "Whitespace") {
     steps.emplace_back(
-        SplitStep(UnicodeRegex(R"(\w+|[^\w\s]+)", component.place()), Behavior::kRemoved, true));
+        SplitStep(UnicodeRegex(fmt::format("[{0}]+|[^{0}\\s]+", kRustWord), component.place()),
+                  Behavior::kRemoved, true));
   } else if (type == "WhitespaceSplit") {
     split(R"(\s)", Behavior::kRemoved);
   } else if (type == "Punctuation") {

@@ -81,6 +81,7 @@ std::function<void(Tokens&)> replace_step(const JsonPlace& component) {
 
 std::function<void(Tokens&)> metaspace_step(const JsonPlace& component) {
   const std::string replacement = component.field("replacement").text();
+  if (replacement.empty()) component.field("replacement").fail("a character");
   const bool older_key = component.field("add_prefix_space").boolean_or(true);
   const bool prepends =
       component.field("prepend_scheme").text_or(older_key ? "always" : "never") != "never";
@@ -88,10 +89,13 @@ std::function<void(Tokens&)> metaspace_step(const JsonPlace& component) {
     for (size_t i = 0; i < tokens.size(); ++i) {
       std::string& token = tokens[i];
       if (i == 0 && prepends && token.starts_with(replacement)) token.erase(0, replacement.size());
-      for (size_t at = token.find(replacement); at != std::string::npos;
-           at = token.find(replacement, at + 1)) {
-        token.replace(at, replacement.size(), " ");
+      std::string spaced;
+      for (size_t at = 0; at < token.size();) {
+        const bool is_space = token.compare(at, replacement.size(), replacement) == 0;
+        spaced += is_space ? ' ' : token[at];
+        at += is_space ? replacement.size() : 1;
       }
+      token = std::move(spaced);
     }
   };
 }

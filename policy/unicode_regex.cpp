@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include "core/error.h"
+#include "policy/unicode_versions.h"
 #include "policy/utf8.h"
 
 namespace ponder::policy {
@@ -12,7 +13,9 @@ namespace {
 // Oniguruma's \s is the property White_Space; PCRE2's also has U+180E.
 constexpr std::string_view kSpaces =
     R"(\x{9}-\x{D}\x{20}\x{85}\x{A0}\x{1680}\x{2000}-\x{200A}\x{2028}\x{2029}\x{202F}\x{205F}\x{3000})";
-constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
+// Its \w, in Latin-1 from a table of its own (hence the superscripts and fractions).
+constexpr std::string_view kWord =
+    R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 
 // Rewrites a pattern from left to right; members are the reading position and what has been
 // written.
@@ -204,6 +207,8 @@ void UnicodeRegex::find_all(std::string_view text, std::vector<Match>& matches) 
   thread_local Scratch scratch;
   matches.clear();
   const auto* code = static_cast<const pcre2_code*>(code_.get());
+  std::string stand_ins;
+  if (find_newer_category(text) != std::string_view::npos) text = stand_ins = with_stand_ins(text);
   const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
   const size_t* bounds = pcre2_get_ovector_pointer(scratch.data);
   size_t position = 0;

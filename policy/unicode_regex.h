@@ -10,6 +10,10 @@
 
 namespace ponder::policy {
 
+// For the inside of a character class: what \w is to Rust's `regex` crate, which `tokenizers` uses
+// where no pattern comes from the file (UTS #18, Annex C).
+inline constexpr std::string_view kRustWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200C}\x{200D})";
+
 struct Match {
   size_t begin = 0;
   size_t end = 0;

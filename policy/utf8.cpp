@@ -40,18 +40,6 @@ int valid_bytes(std::string_view text, const Lead& lead) {
   return count;
 }
 
-// Length of the ASCII run at the start of `text`.
-size_t ascii_prefix(std::string_view text) {
-  size_t i = 0;
-  uint64_t word = 0;
-  for (; i + sizeof word <= text.size(); i += sizeof word) {
-    std::memcpy(&word, text.data() + i, sizeof word);
-    if ((word & 0x8080808080808080ull) != 0) break;
-  }
-  while (i < text.size() && static_cast<unsigned char>(text[i]) < 0x80) ++i;
-  return i;
-}
-
 }  // namespace
 
 CodePoint next_code_point(std::string_view text) {
@@ -64,6 +52,17 @@ CodePoint next_code_point(std::string_view text) {
   char32_t value = first & (0xFF >> (lead.length + 1));
   for (int i = 1; i < count; ++i) value = value << 6 | (static_cast<unsigned char>(text[i]) & 0x3F);
   return {value, count};
+}
+
+size_t ascii_prefix(std::string_view text) {
+  size_t i = 0;
+  uint64_t word = 0;
+  for (; i + sizeof word <= text.size(); i += sizeof word) {
+    std::memcpy(&word, text.data() + i, sizeof word);
+    if ((word & 0x8080808080808080ull) != 0) break;
+  }
+  while (i < text.size() && static_cast<unsigned char>(text[i]) < 0x80) ++i;
+  return i;
 }
 
 bool is_utf8(std::string_view text) {

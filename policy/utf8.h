@@ -17,6 +17,9 @@ struct CodePoint {
 // section 3.9, table 3-8) that one U+FFFD replaces.
 CodePoint next_code_point(std::string_view text);
 
+// Length of the run of ASCII at the start of `text`.
+size_t ascii_prefix(std::string_view text);
+
 bool is_utf8(std::string_view text);
 
 // `text` with each maximal ill-formed subpart replaced by U+FFFD, as Python's errors="replace"
