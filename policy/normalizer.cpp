@@ -55,7 +55,9 @@ void lowercase(std::string& text) {
     if (point.value == 0x130) {
       lower += "i\xCC\x87";  // the one character whose lower case is two
     } else {
-      append_utf8(utf8proc_tolower(static_cast<utf8proc_int32_t>(point.value)), lower);
+      const auto lowered =
+          static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(point.value)));
+      append_utf8(lowered == point.value ? newer_lower_case(point.value) : lowered, lower);
     }
   }
   text = std::move(lower);

@@ -87,4 +87,16 @@ constexpr CodePointRange kInertInNormalForms[] = {
     {0x1E6EE, 0x1E6EF}, {0x1E6F5, 0x1E6F5}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9},
 };
 
+struct NewerLowerCase {
+  char32_t first, last;
+  int distance;  // to the lower case
+};
+
+// Letters whose lower case is newer than Unicode 14.
+constexpr NewerLowerCase kNewerLowerCases[] = {
+    {0x1C89, 0x1C89, 1},    {0xA7CB, 0xA7CB, -42343}, {0xA7CC, 0xA7CC, 1}, {0xA7CE, 0xA7CE, 1},
+    {0xA7D2, 0xA7D2, 1},    {0xA7D4, 0xA7D4, 1},      {0xA7DA, 0xA7DA, 1}, {0xA7DC, 0xA7DC, -42561},
+    {0x10D50, 0x10D65, 32}, {0x16EA0, 0x16EB8, 27},
+};
+
 }  // namespace ponder::policy

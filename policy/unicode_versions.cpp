@@ -89,4 +89,9 @@ std::vector<NormalStretch> cut_at_inert(std::string_view text) {
   return stretches;
 }
 
+char32_t newer_lower_case(char32_t letter) {
+  const auto range = range_with(kNewerLowerCases, letter);
+  return range == std::end(kNewerLowerCases) ? letter : letter + range->distance;
+}
+
 }  // namespace ponder::policy

@@ -26,4 +26,7 @@ struct NormalStretch {
 };
 std::vector<NormalStretch> cut_at_inert(std::string_view text);
 
+// The lower case of a letter that Unicode 14 does not know in lower case, or the letter itself.
+char32_t newer_lower_case(char32_t letter);
+
 }  // namespace ponder::policy

@@ -83,6 +83,17 @@ def inert():
     return ranges(found)
 
 
+def newer_lower_cases():
+    """(first, last, distance to the lower case) of letters whose lower case is newer than Unicode 14."""
+    lower = normalizers.Lowercase()
+    newer = {}
+    for c in CODE_POINTS:
+        now = lower.normalize_str(chr(c))
+        if len(now) == 1 and now != chr(c).lower():
+            newer[c] = ord(now) - c
+    return ranges(newer)
+
+
 def main():
     assert unicodedata.unidata_version == "14.0.0", "Python 3.11 is needed: its Unicode version is PCRE2's"
     print("// Made by tools/make_unicode_tables.py. Facts from the Unicode Character Database, (c) Unicode, Inc., Unicode")
@@ -100,6 +111,12 @@ def main():
     print("constexpr CodePointRange kInertInNormalForms[] = {")
     for first, last, _ in inert():
         print(f"    {{0x{first:X}, 0x{last:X}}},")
+    print("};\n")
+    print("struct NewerLowerCase {\n  char32_t first, last;\n  int distance;  // to the lower case\n};\n")
+    print("// Letters whose lower case is newer than Unicode 14.")
+    print("constexpr NewerLowerCase kNewerLowerCases[] = {")
+    for first, last, distance in newer_lower_cases():
+        print(f"    {{0x{first:X}, 0x{last:X}, {distance}}},")
     print("};\n\n}  // namespace ponder::policy")
 
 
