@@ -84,7 +84,7 @@ Rows group_advantages(const Rows& totals, ScaleRewards scale) {
   return advantages;
 }
 
-// A_i = r_i - mean of the others, RLOO eq. 7 (arXiv:2402.14740) = (r_i - mean) n / (n - 1).
+// A_i = r_i - mean of the others, RLOO (arXiv:2402.14740) = (r_i - mean) n / (n - 1).
 Rows leave_one_out(const Rows& totals) {
   Rows advantages = less_group_mean(totals);
   for (auto& row : advantages) {
@@ -254,6 +254,16 @@ Advantages compute_advantages(std::span<const data::ScoredGroup> groups,
   out.metrics["frac_reward_null"] =
       all.empty() ? 0.0 : static_cast<double>(unjudged) / static_cast<double>(all.size());
   return out;
+}
+
+bool has_signal(const data::ScoredGroup& group) {
+  Value first;
+  for (const auto& score : group.scores) {
+    if (!score.value) continue;
+    if (first && *score.value != *first) return true;
+    first = score.value;
+  }
+  return false;
 }
 
 ScaleRewards scale_rewards_from(const std::string& name) {

@@ -27,10 +27,10 @@ enum class MultiObjectiveAggregation {
 
 // The baseline.
 enum class Estimator {
-  kGroup,  // the group's mean: GRPO
-  kRloo,   // the mean of the other completions of the group, RLOO (arXiv:2402.14740) eq. 7
-  kReinforcePlusPlus,         // no group: mean and standard deviation of the whole batch
-                              // (arXiv:2501.03262)
+  kGroup,              // the group's mean: GRPO
+  kRloo,               // the mean of the other completions of the group, RLOO (arXiv:2402.14740)
+  kReinforcePlusPlus,  // no group: mean and standard deviation of the whole batch
+                       // (arXiv:2501.03262)
   kReinforcePlusPlusBaseline  // the group's mean, then mean and standard deviation of the whole
                               // batch (same paper)
 };
@@ -63,6 +63,10 @@ struct Advantages {
 Advantages compute_advantages(std::span<const data::ScoredGroup> groups,
                               const AdvantageOptions& options,
                               std::span<const std::vector<double>> penalties = {});
+
+// True when two of the group's scores differ: the group has something to teach. DAPO's dynamic
+// sampling (arXiv:2503.14476 eq. 11) refills what has not.
+bool has_signal(const data::ScoredGroup& group);
 
 // The words a recipe uses: "group" | "batch" | "none"; "sum_then_normalize" | "normalize_then_sum";
 // "grpo" | "rloo" | "reinforce_plus_plus" | "reinforce_plus_plus_baseline". An unknown word throws

@@ -41,9 +41,9 @@ struct PackOptions {
   // itself (kLength, kAborted) has mask 0. It still counts among the sequences and in its group's
   // baseline.
   bool mask_truncated_completions = false;
-  // Leave out what cannot move the policy: masked completions and those whose advantage is 0.
-  // Changes the number of sequences and of tokens, and so the loss's normaliser: take the
-  // normaliser from the whole rollout (loss.h).
+  // Leave out masked completions and those whose advantage is 0. They cannot move the policy unless
+  // there is a KL term or an entropy bonus. Changes the number of sequences and of tokens, which
+  // the loss divides by: take the Normalizer (loss.h) from the whole rollout.
   bool drop_zero_advantages = false;
 };
 

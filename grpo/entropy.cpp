@@ -1,8 +1,8 @@
+#include "grpo/entropy.h"
+
 #include <algorithm>
 
 #include <ATen/ATen.h>
-
-#include "grpo/loss.h"
 
 namespace ponder::grpo {
 
@@ -10,6 +10,10 @@ double entropy_threshold(const at::Tensor& entropies, double top_entropy_quantil
   if (entropies.numel() == 0) return -std::numeric_limits<double>::infinity();
   const at::Tensor values = entropies.detach().to(at::kFloat);
   return at::quantile(values, 1 - top_entropy_quantile).item<double>();
+}
+
+double count_at_least(const at::Tensor& entropies, double threshold) {
+  return (entropies.detach() >= threshold).sum().item<double>();
 }
 
 void AdaptiveEntropy::observe(double entropy) {

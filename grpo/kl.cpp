@@ -4,12 +4,10 @@
 
 #include "core/error.h"
 #include "core/spelling.h"
+#include "grpo/bounded_exp.h"
 
 namespace ponder::grpo {
 namespace {
-
-// Float32's exp is infinite from 89 on.
-constexpr double kExponentMax = 80.0;
 
 // float64 [tokens] on the CPU, 0 outside the mask.
 at::Tensor masked_kl(const TrainBatch& batch, KlEstimator estimator) {
@@ -41,7 +39,7 @@ at::Tensor kl_estimate(const at::Tensor& logprobs, const at::Tensor& ref_logprob
     case KlEstimator::kK3:
       break;
   }
-  return (-d).clamp_max(kExponentMax).exp() + d - 1;
+  return bounded_exp(-d) + d - 1;
 }
 
 std::vector<std::vector<double>> kl_penalties(const TrainBatch& batch, double beta,

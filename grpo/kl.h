@@ -32,8 +32,8 @@ at::Tensor kl_estimate(const at::Tensor& logprobs, const at::Tensor& ref_logprob
 std::vector<std::vector<double>> kl_penalties(const TrainBatch& batch, double beta,
                                               KlEstimator estimator);
 
-// KL in the reward token by token, as REINFORCE++ has it (arXiv:2501.03262 eq. 6-8): A_t = r - beta
-// sum_{i >= t} k1_i, then normalised by mean and standard deviation over all loss tokens.
+// KL in the reward token by token, as REINFORCE++ has it (arXiv:2501.03262 eq. 8-10): A_t = r -
+// beta sum_{i >= t} k1_i, then normalised by mean and standard deviation over all loss tokens.
 // batch.advantages holds the rewards r on entry; float32 [tokens] on return, 0 outside the mask.
 // REQUIRES: batch.ref_logprobs is defined.
 at::Tensor reinforce_plus_plus_token_advantages(const TrainBatch& batch, double beta);

@@ -5,14 +5,12 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "grpo/bounded_exp.h"
+#include "grpo/entropy.h"
 #include "grpo/losses/variant.h"
 
 namespace ponder::grpo {
 namespace {
-
-// Beyond this exponent a float32 weight is infinite, and infinity times an advantage of 0 is not a
-// number. The clamp's gradient is 0 there. TRL has no such bound; below it nothing changes.
-constexpr double kExponentMax = 80.0;
 
 void check_shapes(const LossInputs& in) {
   const at::Tensor& x = in.logprobs;
@@ -35,7 +33,7 @@ void check_shapes(const LossInputs& in) {
   same(in.entropies, "entropies", false);
 }
 
-void check_options(const LossOptions& o, const LossInputs& in) {
+void check_options(const LossOptions& o, const LossInputs& in, const LossVariant& variant) {
   const auto want = [](bool good, const char* key, double found, const char* expected) {
     if (!good) core::throw_user("{}: found {}, expected {}", key, found, expected);
   };
@@ -50,6 +48,15 @@ void check_options(const LossOptions& o, const LossInputs& in) {
   want(o.sapo_temperature_neg > 0, "sapo_temperature_neg", o.sapo_temperature_neg, "more than 0");
   want(o.max_completion_length > 0, "max_completion_length",
        static_cast<double>(o.max_completion_length), "more than 0");
+  const bool sequence_corrected =
+      o.importance_correction == ImportanceCorrection::kSequenceTruncate ||
+      o.importance_correction == ImportanceCorrection::kSequenceMask;
+  if (variant.applies_importance_ratios && in.importance_ratios.defined() && sequence_corrected) {
+    core::throw_user(
+        "importance_correction: loss_type '{}' weighs whole sequences itself, expected "
+        "token_truncate or token_mask",
+        variant.name);
+  }
   PONDER_CHECK(o.beta == 0 || in.ref_logprobs.defined(),
                "[policy_loss] beta is {} but ref_logprobs are missing", o.beta);
   const bool needs_entropy = o.entropy_coef != 0 || o.top_entropy_quantile < 1;
@@ -74,7 +81,7 @@ LossTerms make_terms(const LossInputs& in, const LossOptions& options, const Los
   const bool weight_per_sequence = variant.weight == WeightForm::kSequenceProduct ||
                                    options.importance_sampling_level == ImportanceLevel::kSequence;
   terms.per_sequence = weight_per_sequence && segments.constant(terms.advantages);
-  terms.weight = terms.log_weight.clamp_max(kExponentMax).exp();
+  terms.weight = bounded_exp(terms.log_weight);
   if (options.top_entropy_quantile < 1) {
     const double threshold = in.normalizer.entropy_threshold.value_or(
         entropy_threshold(in.entropies, options.top_entropy_quantile));
@@ -83,7 +90,7 @@ LossTerms make_terms(const LossInputs& in, const LossOptions& options, const Los
   return terms;
 }
 
-// DeepSeek-V3.2 eq. 9 (arXiv:2512.02556): 1 where A >= 0 or the sequence's mean log(pi_old/pi) is
+// DeepSeek-V3.2 §3.1 (arXiv:2512.02556): 1 where A >= 0 or the sequence's mean log(pi_old/pi) is
 // at most the threshold; pi_old is the sampler's. A token whose sampling log-prob is unknown (NaN)
 // says nothing.
 at::Tensor off_policy_mask(const LossInputs& in, const LossTerms& terms, double threshold) {
@@ -174,7 +181,7 @@ void common_metrics(const LossInputs& in, const LossTerms& terms, MetricCollecto
 LossResult policy_loss(const LossInputs& inputs, const LossOptions& options) {
   const LossVariant& variant = find_loss(options.loss_type);
   check_shapes(inputs);
-  check_options(options, inputs);
+  check_options(options, inputs, variant);
   const Segments segments(inputs.offsets, inputs.logprobs);
   const LossTerms terms = make_terms(inputs, options, variant, segments);
   MetricCollector metrics;

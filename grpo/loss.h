@@ -4,7 +4,6 @@
 #pragma once
 
 #include <cstdint>
-#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -13,6 +12,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "grpo/advantage.h"
 #include "grpo/batch.h"
 #include "grpo/kl.h"
 #include "grpo/loss_metrics.h"
@@ -73,7 +73,7 @@ struct Normalizer {
   // Loss tokens of the whole rollout / updates made from it: dapo, cispo, vespo.
   double rollout_tokens = 0;
   // With top_entropy_quantile < 1: this update's entropy threshold, and how many tokens reach it.
-  // None: from the tokens of this call, right where one call sees the whole update.
+  // None: from the tokens of this call, right where one call sees the whole update (entropy.h).
   std::optional<double> entropy_threshold = std::nullopt;
   std::optional<double> entropy_tokens = std::nullopt;
 };
@@ -119,29 +119,11 @@ LossInputs loss_inputs(const TrainBatch& batch, const Normalizer& normalizer,
 at::Tensor importance_ratios(const at::Tensor& old_logprobs, const at::Tensor& sampling_logprobs,
                              const std::vector<int32_t>& offsets, const LossOptions& options);
 
-// The threshold at and above which a token is among the top share: quantile 1 -
-// top_entropy_quantile of `entropies` [n], linearly interpolated, in float32 (torch.quantile).
-// -infinity for no tokens.
-double entropy_threshold(const at::Tensor& entropies, double top_entropy_quantile);
-
-// TRL's use_adaptive_entropy, after Skywork-OR1 (arXiv:2505.22312): the bonus's weight follows a
-// target.
-struct AdaptiveEntropy {
-  double target = 0.2, delta = 0.005, coef_min = 0.0,
-         coef_max = 1.0;  // nats; the weight's step and range
-  double coef = 0.0;      // the weight now
-  double last_entropy = std::numeric_limits<double>::infinity();  // of the update before
-  double applied() const {
-    return last_entropy <= target ? coef : 0.0;
-  }                              // LossOptions::entropy_coef of the next update
-  void observe(double entropy);  // after each update, with its mean entropy ("entropy_active" of
-                                 // the merged metrics)
-};
-
 // The names of the loss table, in its order, and a variant's options as its paper has them. Unknown
 // name: UserError with the nearest one.
 std::vector<std::string> loss_types();
 LossOptions paper_defaults(const std::string& loss_type);
+AdvantageOptions paper_advantages(const std::string& loss_type);
 
 // "token" | "sequence"; "none" | "token_truncate" | ...: UserError with the nearest name for
 // another.

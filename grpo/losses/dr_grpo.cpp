@@ -10,6 +10,7 @@ const LossVariant kDrGrpo = {
     .token_losses = clipped_surrogate,
     .reduction = Reduction::kFixedLength,
     .paper_defaults = [] { return LossOptions{}; },
+    .scale_rewards = ScaleRewards::kNone,
 };
 
 }  // namespace ponder::grpo

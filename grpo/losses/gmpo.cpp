@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "grpo/bounded_exp.h"
 #include "grpo/losses/variant.h"
 
 namespace ponder::grpo {
@@ -21,12 +22,12 @@ at::Tensor token_losses(const LossTerms& terms, MetricCollector& metrics) {
   }
   metrics.clip_ratios((r < low).logical_and(advantages < 0), (r > high).logical_and(up),
                       terms.segments, false);
-  return -terms.segments.spread(mean).exp() * advantages;
+  return -bounded_exp(terms.segments.spread(mean)) * advantages;
 }
 
 }  // namespace
 
-// GMPO, eq. 4 (arXiv:2507.20673): the geometric mean of the clipped ratios,
+// GMPO (arXiv:2507.20673): the geometric mean of the clipped ratios,
 //   J = 1/G sum_i { prod_t min[(w_t)^sgn(A), clip((w_t)^sgn(A), exp(-e), exp(e))]^sgn(A)
 //   }^(1/|o_i|) A
 // §4: e = 0.4 in log space. A KL term is each token's, averaged over the sequence. One advantage a

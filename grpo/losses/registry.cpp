@@ -47,4 +47,10 @@ LossOptions paper_defaults(const std::string& loss_type) {
   return options;
 }
 
+AdvantageOptions paper_advantages(const std::string& loss_type) {
+  const LossVariant& variant = find_loss(loss_type);
+  return {
+      .estimator = variant.estimator, .scale_rewards = variant.scale_rewards, .reward_weights = {}};
+}
+
 }  // namespace ponder::grpo

@@ -16,7 +16,7 @@ at::Tensor token_losses(const LossTerms& terms, MetricCollector&) {
 
 }  // namespace
 
-// SAPO, eq. 5-6 (arXiv:2511.20347): a soft gate instead of the clip,
+// SAPO (arXiv:2511.20347): a soft gate instead of the clip,
 //   J = 1/G sum_i 1/|o_i| sum_t f(w_t) A,  f(w) = 4/tau sigmoid(tau (w - 1)),
 //   tau = tau_pos if A > 0, else tau_neg
 // f'(1) = 1: on-policy the gradient is GRPO's. tau_pos = 1, tau_neg = 1.05.

@@ -62,7 +62,9 @@ struct LossVariant {
   // metrics.
   at::Tensor (*token_losses)(const LossTerms& terms, MetricCollector& metrics);
   Reduction reduction;
-  LossOptions (*paper_defaults)();  // loss_type need not be set
+  LossOptions (*paper_defaults)();          // loss_type need not be set
+  Estimator estimator = Estimator::kGroup;  // the paper's advantages
+  ScaleRewards scale_rewards = ScaleRewards::kGroup;
   WeightForm weight = WeightForm::kAsOptions;
   KlForm kl = KlForm::kToken;
   bool applies_entropy_mask = false;  // token_losses has seen to the entropy mask itself

@@ -58,6 +58,9 @@ LossOptions options_of(const Json& test, int64_t max_completion_length) {
   optional("epsilon_high", o.epsilon_high);
   optional("delta", o.delta);
   optional("off_policy_mask_threshold", o.off_policy_mask_threshold);
+  if (config.contains("vllm_is") && config["vllm_is"].is_string()) {
+    o.importance_correction = importance_correction_from(config["vllm_is"]);
+  }
   o.beta = config.value("beta", o.beta);
   o.use_bias_correction_kl = config.value("use_bias_correction_kl", o.use_bias_correction_kl);
   o.entropy_coef = config.value("entropy_coef", o.entropy_coef);
@@ -157,6 +160,64 @@ TEST(GrpoLossCases, EqualTrlInFloat64) {
 
 TEST(GrpoLossCases, EqualTrlInFloat32) {
   expect_all(at::kFloat, 1e-5);
+}
+
+// The sampler's correction of the batch from its log-probs: the cap is what the batch was truncated
+// at.
+TEST(GrpoLossCases, ImportanceRatiosEqualTrls) {
+  for (const auto& path : testing::case_files("grpo_loss")) {
+    const Json batch = testing::read_cases(path)["batch"];
+    const CaseBatch tokens = batch_of(batch, Json::object());
+    const at::Tensor old = tokens.pick(testing::tensor_of(batch["old_logps"]));
+    const at::Tensor sampling = tokens.pick(testing::tensor_of(batch["sampling_logps"]));
+    LossOptions options;
+    const auto expect_equal = [&](ImportanceCorrection mode, const at::Tensor& want_BT) {
+      options.importance_correction = mode;
+      options.importance_clip_max = want_BT.max().item<double>();
+      const at::Tensor got = importance_ratios(old, sampling, tokens.offsets, options);
+      EXPECT_LT(testing::relative_error(got, tokens.pick(want_BT)), 1e-6);
+    };
+    expect_equal(ImportanceCorrection::kTokenTruncate, testing::tensor_of(batch["is_ratio_token"]));
+    expect_equal(ImportanceCorrection::kSequenceTruncate,
+                 testing::tensor_of(batch["is_ratio_sequence"]).expand_as(tokens.mask_BT));
+  }
+}
+
+// Through a plain log-softmax: temperature, entropies and the chain to the logits.
+void expect_logits_case(const Json& logits_file, const Json& batch, const Json& test) {
+  Json config = test["config"];
+  const CaseBatch tokens = batch_of(batch, config);
+  config["num_items_in_batch"] = tokens.indices.size(0);
+  at::Tensor logits = testing::tensor_of(logits_file["logits"]).requires_grad_(true);
+  const at::Tensor scaled = (logits / test["temperature"].get<double>()).log_softmax(-1);
+  const at::Tensor ids = testing::tensor_of(logits_file["ids"]).to(at::kLong).unsqueeze(-1);
+  const at::Tensor entropies = -(scaled.exp() * scaled).sum(-1),
+                   logprobs = scaled.gather(-1, ids).squeeze(-1);
+  EXPECT_LT(testing::relative_error(logprobs.detach(), testing::tensor_of(test["logps"])), 1e-9);
+  LossInputs in = inputs_of(batch, config, tokens, at::kDouble);
+  in.logprobs = tokens.pick(logprobs);
+  in.entropies = tokens.pick(entropies);
+  const Json wrapped = {{"trainer", "GRPOTrainer"}, {"config", config}};
+  const LossResult result =
+      policy_loss(in, options_of(wrapped, batch["max_completion_length"].get<int64_t>()));
+  EXPECT_NEAR(result.loss.item<double>(), test["loss"].get<double>(), 1e-9);
+  result.loss.backward();
+  EXPECT_LT(testing::relative_error(logits.grad(), testing::tensor_of(test["grad_logits"])), 1e-9);
+}
+
+TEST(GrpoLossCases, FromLogitsEqualTrl) {
+  size_t cases = 0;
+  for (const auto& path : testing::case_files("grpo_logits")) {
+    SCOPED_TRACE(path.filename().string());
+    // Its batch (advantages, old log-probs) stands in the loss file of the same seed beside it.
+    std::string name = path.filename().string();
+    name.replace(name.find("logits"), 6, "loss");
+    const Json file = testing::read_cases(path),
+               batch = testing::read_cases(path.parent_path() / name)["batch"];
+    for (const Json& test : file["cases"]) expect_logits_case(file, batch, test);
+    cases += file["cases"].size();
+  }
+  EXPECT_GT(cases, 0U) << "no grpo_logits*.json in " << testing::cases_folder();
 }
 
 }  // namespace

@@ -1,0 +1,204 @@
+// Packing, selecting, splitting and balancing; the KL that goes into rewards.
+#include "grpo/batch.h"
+
+#include <cmath>
+#include <numeric>
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "grpo/kl.h"
+#include "grpo/loss.h"
+#include "tests/grpo/support.h"
+
+namespace ponder::grpo {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::ElementsAreArray;
+
+std::vector<std::vector<float>> counted(const std::vector<data::ScoredGroup>& groups) {
+  std::vector<std::vector<float>> advantages;
+  float next = 1;
+  for (const auto& group : groups) {
+    auto& row = advantages.emplace_back();
+    for (size_t i = 0; i < group.scores.size(); ++i) row.push_back(next++);
+  }
+  return advantages;
+}
+
+TrainBatch three_sequences(const PackOptions& options = {}) {
+  auto groups = testing::make_groups({{2, 3}, {1}}, 1);  // prompts of 2 and 3 tokens
+  groups[0].group.completions[1].finish_reason = data::FinishReason::kLength;
+  return pack(groups, counted(groups), options);
+}
+
+TEST(GrpoBatch, LaysPromptAndCompletionEndToEnd) {
+  const TrainBatch batch = three_sequences();
+  EXPECT_THAT(batch.cu_seqlens, ElementsAre(0, 4, 9, 13));
+  EXPECT_THAT(batch.prompt_lengths, ElementsAre(2, 2, 3));
+  EXPECT_THAT(batch.groups, ElementsAre(0, 0, 1));
+  EXPECT_THAT(testing::values_of(batch.token_ids),
+              ElementsAre(0, 0, 100, 101, 0, 0, 100, 101, 102, 1, 1, 1, 100));
+  EXPECT_THAT(testing::values_of(batch.positions),
+              ElementsAre(0, 1, 2, 3, 0, 1, 2, 3, 4, 0, 1, 2, 3));
+  EXPECT_THAT(testing::values_of(batch.loss_mask),
+              ElementsAre(0, 0, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 1));
+  EXPECT_THAT(testing::values_of(batch.advantages),
+              ElementsAre(0, 0, 1, 1, 0, 0, 2, 2, 2, 0, 0, 0, 3));
+  EXPECT_EQ(batch.num_loss_tokens, 6);
+  EXPECT_EQ(batch.token_ids.scalar_type(), at::kLong);
+  EXPECT_EQ(batch.loss_mask.scalar_type(), at::kBool);
+  EXPECT_EQ(batch.old_logprobs.scalar_type(), at::kFloat);
+  EXPECT_FALSE(batch.ref_logprobs.defined());
+  const auto groups = testing::make_groups({{2, 3}, {1}}, 1);
+  EXPECT_EQ(batch.old_logprobs[3].item<float>(), groups[0].group.completions[0].logprobs[1]);
+}
+
+TEST(GrpoBatch, MasksTruncatedCompletionsButKeepsTheirSequence) {
+  const TrainBatch batch = three_sequences({.mask_truncated_completions = true});
+  EXPECT_EQ(batch.num_sequences(), 3);
+  EXPECT_THAT(loss_offsets(batch), ElementsAre(0, 2, 2, 3));
+  EXPECT_EQ(batch.num_loss_tokens, 3);
+  EXPECT_EQ(normalizer_of(batch).sequences, 3);
+}
+
+TEST(GrpoBatch, DropsWhatCannotMoveThePolicy) {
+  auto groups = testing::make_groups({{2, 3}, {1}}, 1);
+  const TrainBatch batch = pack(groups, {{0, 1}, {0}}, {.drop_zero_advantages = true});
+  EXPECT_EQ(batch.num_sequences(), 1);
+  EXPECT_EQ(batch.num_loss_tokens, 3);
+}
+
+TEST(GrpoBatch, OfNothingIsEmptyAndHasAZeroLoss) {
+  const TrainBatch batch = pack({}, {});
+  EXPECT_EQ(batch.num_tokens(), 0);
+  EXPECT_TRUE(split(batch, 10).empty());
+  LossInputs in = loss_inputs(batch, normalizer_of(batch), {});
+  in.logprobs = at::empty({0}).requires_grad_(true);
+  EXPECT_EQ(policy_loss(in, {}).loss.item<double>(), 0);
+}
+
+TEST(GrpoBatch, RefusesWhatDoesNotFit) {
+  auto groups = testing::make_groups({{2, 3}}, 1);
+  EXPECT_THROW(pack(groups, {{1}}), core::InternalError);
+  EXPECT_THROW(pack(groups, {}), core::InternalError);
+  groups[0].group.completions[0].logprobs.pop_back();
+  EXPECT_THROW(pack(groups, {{1, 2}}), core::InternalError);
+  const std::vector<int32_t> wrong{3};
+  EXPECT_THROW(select(three_sequences(), wrong), core::InternalError);
+}
+
+TEST(GrpoBatch, SplitKeepsOrderAndTheTokenBudget) {
+  const TrainBatch batch = three_sequences();  // 4, 5 and 4 tokens
+  struct Case {
+    int64_t budget;
+    std::vector<int64_t> tokens;
+  };
+  const Case cases[] = {{1, {4, 5, 4}}, {8, {4, 5, 4}}, {9, {9, 4}},
+                        {12, {9, 4}},   {13, {13}},     {100, {13}}};
+  for (const Case& c : cases) {
+    std::vector<int64_t> tokens;
+    std::vector<at::Tensor> ids;
+    for (const TrainBatch& part : split(batch, c.budget)) {
+      tokens.push_back(part.num_tokens());
+      ids.push_back(part.token_ids);
+    }
+    EXPECT_THAT(tokens, ElementsAreArray(c.tokens)) << c.budget;
+    EXPECT_TRUE(at::equal(at::cat(ids), batch.token_ids));
+  }
+}
+
+TEST(GrpoBatch, SplitsIntoEvenMiniBatches) {
+  const auto groups = testing::make_groups({{1, 1, 1}, {1, 1, 1, 1}}, 1);
+  const TrainBatch batch = pack(groups, counted(groups));
+  std::vector<int64_t> sizes;
+  for (const TrainBatch& part : split_sequences(batch, 3)) sizes.push_back(part.num_sequences());
+  EXPECT_THAT(sizes, ElementsAre(3, 2, 2));
+  EXPECT_EQ(split_sequences(batch, 20).size(), 7U);
+}
+
+TEST(GrpoBatch, SelectsSequencesInTheOrderAsked) {
+  TrainBatch batch = three_sequences();
+  batch.ref_logprobs = batch.old_logprobs + 1;
+  const std::vector<int32_t> order{2, 0};
+  const TrainBatch got = select(batch, order);
+  EXPECT_THAT(got.cu_seqlens, ElementsAre(0, 4, 8));
+  EXPECT_THAT(testing::values_of(got.advantages), ElementsAre(0, 0, 0, 3, 0, 0, 1, 1));
+  EXPECT_TRUE(at::equal(got.ref_logprobs, got.old_logprobs + 1));
+  EXPECT_EQ(got.num_loss_tokens, 3);
+}
+
+TEST(GrpoBatch, BalancesTokensOverWorkers) {
+  const auto groups =
+      testing::make_groups({{50, 3, 20, 18, 7, 40, 2, 30}}, 1);  // and a prompt of 2
+  const TrainBatch batch = pack(groups, counted(groups));
+  const auto shares = balance(batch, 3);
+  std::vector<int32_t> all;
+  std::vector<int64_t> loads;
+  for (const auto& share : shares) {
+    all.insert(all.end(), share.begin(), share.end());
+    loads.push_back(select(batch, share).num_tokens());
+    EXPECT_TRUE(std::is_sorted(share.begin(), share.end()));
+  }
+  std::sort(all.begin(), all.end());
+  EXPECT_THAT(all, ElementsAre(0, 1, 2, 3, 4, 5, 6, 7));
+  EXPECT_LE(
+      *std::max_element(loads.begin(), loads.end()) - *std::min_element(loads.begin(), loads.end()),
+      7);
+  EXPECT_EQ(balance(batch, 20).size(), 20U);
+}
+
+TEST(GrpoKl, EstimatorsHaveTheirFormulas) {
+  const at::Tensor logprobs = at::tensor({-1.0, -2.0, -0.5}, at::kDouble),
+                   ref = at::tensor({-1.5, -1.0, -0.5}, at::kDouble);
+  const std::vector<double> d{0.5, -1.0, 0.0};
+  const auto k1 = testing::values_of(kl_estimate(logprobs, ref, KlEstimator::kK1));
+  const auto k2 = testing::values_of(kl_estimate(logprobs, ref, KlEstimator::kK2));
+  const auto k3 = testing::values_of(kl_estimate(logprobs, ref, KlEstimator::kK3));
+  for (size_t i = 0; i < d.size(); ++i) {
+    EXPECT_NEAR(k1[i], d[i], 1e-15);
+    EXPECT_NEAR(k2[i], d[i] * d[i] / 2, 1e-15);
+    EXPECT_NEAR(k3[i], std::exp(-d[i]) - 1 + d[i], 1e-15);
+  }
+  EXPECT_THROW(kl_estimator_from("k4"), core::UserError);
+}
+
+TEST(GrpoKl, InTheRewardIsSummedOverLossTokensByGroup) {
+  TrainBatch batch = three_sequences({.mask_truncated_completions = true});
+  batch.ref_logprobs = batch.old_logprobs - 0.25;  // prompt tokens too: they must not count
+  const auto penalties = kl_penalties(batch, 2.0, KlEstimator::kK1);
+  ASSERT_EQ(penalties.size(), 2U);
+  EXPECT_THAT(penalties[0], ElementsAre(::testing::DoubleNear(1.0, 1e-6), 0.0));
+  EXPECT_THAT(penalties[1], ElementsAre(::testing::DoubleNear(0.5, 1e-6)));
+  batch.ref_logprobs = at::Tensor();
+  EXPECT_THROW(kl_penalties(batch, 2.0, KlEstimator::kK1), core::InternalError);
+}
+
+// REINFORCE++ eq. 8-10 by hand.
+TEST(GrpoKl, ReinforcePlusPlusChargesEachTokenTheKlStillToCome) {
+  TrainBatch batch = three_sequences();
+  batch.ref_logprobs = batch.old_logprobs - 0.5;
+  const auto got = testing::values_of(reinforce_plus_plus_token_advantages(batch, 0.1));
+  // Rewards 1, 2, 3 less 0.05 for each token from t on.
+  const std::vector<double> raw{0.9, 0.95, 1.85, 1.9, 1.95, 2.95};
+  const double mean = std::accumulate(raw.begin(), raw.end(), 0.0) / 6;
+  double squares = 0;
+  for (const double r : raw) squares += (r - mean) * (r - mean);
+  const double deviation = std::sqrt(squares / 5) + 1e-4;
+  const std::vector<size_t> at{2, 3, 6, 7, 8, 12};
+  for (size_t i = 0; i < raw.size(); ++i)
+    EXPECT_NEAR(got[at[i]], (raw[i] - mean) / deviation, 1e-5);
+  EXPECT_EQ(got[0], 0);
+  EXPECT_EQ(got[4], 0);
+}
+
+TEST(GrpoMetrics, RefuseToMixKinds) {
+  const std::vector<MetricParts> parts{{{"x", {MetricPart::Kind::kMean, 1, 1}}},
+                                       {{"x", {MetricPart::Kind::kMax, 1, 0}}}};
+  EXPECT_THROW(merge_metrics(parts), core::InternalError);
+}
+
+}  // namespace
+}  // namespace ponder::grpo
