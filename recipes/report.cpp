@@ -128,7 +128,7 @@ Json facts_of(const RunData& run) {
     const auto found = record.metrics.find("timing_s/step");
     if (found != record.metrics.end() && std::isfinite(found->second)) wall_s += found->second;
   }
-  if (wall_s > 0) add("time in steps", core::format_duration(wall_s));
+  if (wall_s > 0) add("wall time", core::format_duration(wall_s));
   const std::optional<Reading> tokens = last_of(run, "num_tokens");
   if (tokens) add("tokens", core::format_count(tokens->value));
   return facts;

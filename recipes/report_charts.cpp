@@ -31,50 +31,61 @@ struct SeriesSpec {
   const char* high = nullptr;    // to this one
 };
 
+struct ChartHead {
+  std::string title;
+  std::string hint;
+  std::string format;
+  bool from_zero;  // the axis holds 0 even where no value is near
+};
+
 struct ChartSpec {
   const char* title;
   const char* hint;
+  const char* band_hint;  // what the band of the first series shows; "" where it has none
   const char* format;
-  bool from_zero;  // the axis holds 0 even where no value is near
+  bool from_zero;
   std::array<SeriesSpec, 3> series;
 };
 
+// In the order of the page; the first four that a run has are drawn large.
 // clang-format off
 constexpr ChartSpec kCharts[] = {
-    {"Reward", "mean over the step's completions; band: one standard deviation either side", "number", true,
+    {"Reward", "mean over the step's completions", "band: one standard deviation either side", "number", true,
      {{{.metric = "reward", .label = "training", .spread = "reward_std"}}}},
-    {"Accuracy", "share of right answers", "percent", true,
+    {"Accuracy", "share of right answers", "", "percent", true,
      {{{.metric = "rewards/accuracy/mean", .label = "training"},
        {.metric = "eval/accuracy", .label = "held out, greedy", .slot = kGreedy, .is_dotted = true},
        {.metric = "eval/sampled_accuracy", .label = "held out, T = 1", .slot = kSampled, .is_dotted = true}}}},
-    {"Completion length", "tokens; band: shortest to longest of the step", "number", true,
-     {{{.metric = "completions/mean_length", .label = "training", .low = "completions/min_length", .high = "completions/max_length"},
+    {"Completion length", "tokens", "band: shortest to longest of the step", "number", true,
+     {{{.metric = "completions/mean_length", .label = "training",
+        .low = "completions/min_length", .high = "completions/max_length"},
        {.metric = "eval/mean_length", .label = "held out, greedy", .slot = kGreedy, .is_dotted = true},
        {.metric = "eval/sampled_mean_length", .label = "held out, T = 1", .slot = kSampled, .is_dotted = true}}}},
-    {"Format", "share of completions in the asked-for form", "percent", true,
+    {"Format", "share of completions in the asked-for form", "", "percent", true,
      {{{.metric = "rewards/format/mean", .label = "training"},
        {.metric = "eval/format", .label = "held out, greedy", .slot = kGreedy, .is_dotted = true},
        {.metric = "eval/sampled_format", .label = "held out, T = 1", .slot = kSampled, .is_dotted = true}}}},
-    {"Loss", "what the optimizer minimises", "number", false,
-     {{{.metric = "loss", .label = "training"},
-       {.metric = "eval/loss", .label = "held out", .slot = kGreedy, .is_dotted = true}}}},
-    {"KL to the reference", "nats per token", "number", true, {{{.metric = "kl", .label = "KL"}}}},
-    {"Entropy", "of the policy's next-token distribution; nats per token", "number", true,
+    {"KL to the reference", "nats per token", "", "number", true, {{{.metric = "kl", .label = "KL"}}}},
+    {"Entropy", "of the next-token distribution; nats per token", "", "number", true,
      {{{.metric = "entropy", .label = "entropy"}}}},
-    {"Clip share", "tokens whose probability ratio was clipped", "percent", true,
+    {"Clip share", "tokens whose probability ratio was clipped", "", "percent", true,
      {{{.metric = "clip_ratio/region_mean", .label = "either side"},
        {.metric = "clip_ratio/low_mean", .label = "low", .slot = kGreedy},
        {.metric = "clip_ratio/high_mean", .label = "high", .slot = kSampled}}}},
-    {"Gradient norm", "before clipping", "number", true, {{{.metric = "grad_norm", .label = "norm"}}}},
-    {"Learning rate", "", "number", true, {{{.metric = "learning_rate", .label = "rate"}}}},
-    {"Groups without signal", "every completion of the group scored the same", "percent", true,
+    {"Loss", "what the optimizer minimises", "", "number", false,
+     {{{.metric = "loss", .label = "training"},
+       {.metric = "eval/loss", .label = "held out", .slot = kGreedy, .is_dotted = true}}}},
+    {"Gradient norm", "before clipping", "", "number", true, {{{.metric = "grad_norm", .label = "norm"}}}},
+    {"Learning rate", "", "", "number", true, {{{.metric = "learning_rate", .label = "rate"}}}},
+    {"Groups without signal", "every completion of the group scored the same", "", "percent", true,
      {{{.metric = "frac_reward_zero_std", .label = "share"}}}},
-    {"Cut-off completions", "share that reached the length limit", "percent", true,
+    {"Cut-off completions", "share that reached the length limit", "", "percent", true,
      {{{.metric = "completions/clipped_ratio", .label = "share"}}}},
-    {"Throughput", "tokens per second", "count", true, {{{.metric = "perf/tokens_per_s", .label = "tokens/s"}}}},
+    {"Throughput", "tokens per second", "", "count", true, {{{.metric = "perf/tokens_per_s", .label = "tokens/s"}}}},
 };
 // clang-format on
 
+constexpr size_t kNumLarge = 4;
 constexpr std::string_view kPhasePrefix = "timing_s/";
 constexpr std::string_view kWholeStep = "timing_s/step";
 
@@ -88,6 +99,28 @@ Curve curve_of(const RunData& run, const std::string& metric) {
     curve.values.push_back(found->second);
   }
   return curve;
+}
+
+double finite_mean(std::span<const double> values) {
+  double sum = 0;
+  double count = 0;
+  for (const double value : values) {
+    if (!std::isfinite(value)) continue;
+    sum += value;
+    ++count;
+  }
+  return count > 0 ? sum / count : kNan;
+}
+
+// The least and the greatest finite value; NaN where there is none.
+std::pair<double, double> finite_range(std::span<const double> values) {
+  std::pair<double, double> range = {kNan, kNan};
+  for (const double value : values) {
+    if (!std::isfinite(value)) continue;
+    range.first = std::fmin(range.first, value);  // fmin and fmax prefer the number to NaN
+    range.second = std::fmax(range.second, value);
+  }
+  return range;
 }
 
 double metric_at(const core::StepRecord& record, const char* metric) {
@@ -138,8 +171,10 @@ Json series_json(const Curve& whole, std::string_view label, size_t run, int slo
   return series;
 }
 
-// "3 values were not finite." and "Each point is the mean of 10 steps ...", where so.
-std::string remarks(std::span<const Curve> curves) {
+// `curves`: what `series` was made of. "bucket": the steps that a point of the longest curve stands
+// for.
+Json chart_json(const ChartHead& head, const char* size, Json series,
+                std::span<const Curve> curves) {
   size_t num_not_finite = 0;
   size_t longest = 0;
   for (const Curve& curve : curves) {
@@ -147,28 +182,20 @@ std::string remarks(std::span<const Curve> curves) {
     num_not_finite += std::count_if(curve.values.begin(), curve.values.end(),
                                     [](double value) { return !std::isfinite(value); });
   }
-  std::string text;
-  if (longest > kPointsMax) {
-    text += fmt::format(" Thinned: a point is the mean of up to {} steps, the shade their range.",
-                        (longest + kPointsMax - 1) / kPointsMax);
-  }
-  if (num_not_finite > 0) text += fmt::format(" {} values were not finite.", num_not_finite);
-  return text;
-}
-
-Json chart_json(std::string_view title, std::string_view hint, std::string_view format,
-                bool from_zero, bool is_main, Json series) {
-  return {{"title", title},
-          {"hint", hint},
-          {"format", format},
+  return {{"title", head.title},
+          {"hint", head.hint},
+          {"format", head.format},
           {"kind", "line"},
-          {"from_zero", from_zero},
-          {"is_main", is_main},
+          {"size", size},
+          {"from_zero", head.from_zero},
+          {"bucket", (longest + kPointsMax - 1) / kPointsMax},
+          {"num_not_finite", num_not_finite},
           {"series", std::move(series)}};
 }
 
 // One run: the chart with all its series.
 void add_chart(const RunData& run, const ChartSpec& spec, Json& charts) {
+  ChartHead head = {spec.title, spec.hint, spec.format, spec.from_zero};
   Json series = Json::array();
   std::vector<Curve> curves;
   for (const SeriesSpec& s : spec.series) {
@@ -176,34 +203,35 @@ void add_chart(const RunData& run, const ChartSpec& spec, Json& charts) {
     Curve curve = curve_of(run, s.metric);
     if (curve.steps.empty()) continue;
     add_band(run, s, curve);
+    if (!curve.low.empty()) head.hint += std::string("; ") + spec.band_hint;
     series.push_back(series_json(curve, s.label, 0, s.slot, s.is_dotted));
     series.back()["metric"] = s.metric;
     curves.push_back(std::move(curve));
   }
   if (series.empty()) return;
-  charts.push_back(chart_json(spec.title, spec.hint + remarks(curves), spec.format, spec.from_zero,
-                              true, series));
+  const char* size = charts.size() < kNumLarge ? "large" : "medium";
+  charts.push_back(chart_json(head, size, std::move(series), curves));
 }
 
-// Several runs: one metric, one series a run.
-void add_overlay(std::span<const RunData> runs, const std::string& metric, std::string_view title,
-                 std::string_view hint, std::string_view format, bool from_zero, bool is_main,
-                 bool is_dotted, Json& charts) {
+// One metric of every run, one series a run, without the bands of thinned curves: those of several
+// runs would hide each other. With a single run this is the small chart of a metric that has no
+// chart of its own.
+void add_overlay(std::span<const RunData> runs, const std::string& metric, const ChartHead& head,
+                 const char* size, bool is_dotted, Json& charts) {
   Json series = Json::array();
   std::vector<Curve> curves;
   for (size_t i = 0; i < runs.size(); ++i) {
     Curve curve = curve_of(runs[i], metric);
     if (curve.steps.empty()) continue;
     series.push_back(series_json(curve, runs[i].name, i, static_cast<int>(i), is_dotted));
+    series.back()["metric"] = metric;
     if (runs.size() > 1) {
       series.back().erase("low");
       series.back().erase("high");
     }
     curves.push_back(std::move(curve));
   }
-  if (series.empty()) return;
-  charts.push_back(
-      chart_json(title, std::string(hint) + remarks(curves), format, from_zero, is_main, series));
+  if (!series.empty()) charts.push_back(chart_json(head, size, std::move(series), curves));
 }
 
 std::set<std::string> metrics_of(std::span<const RunData> runs) {
@@ -261,13 +289,58 @@ void add_phases(const RunData& run, const std::vector<std::string>& phases, Json
     const std::string label = i < phases.size() ? phases[i].substr(kPhasePrefix.size()) : "rest";
     series.push_back(series_json(curves[i], label, 0, static_cast<int>(i), false));
   }
-  charts.push_back(chart_json("Time per phase", "seconds of each step" + remarks(curves), "seconds",
-                              true, true, series));
+  const ChartHead head = {"Time per phase", "seconds of each step", "seconds", true};
+  charts.push_back(chart_json(head, "medium", std::move(series), curves));
   charts.back()["kind"] = "stack";
 }
 
-const char* format_of(const std::string& metric) {
-  return metric.starts_with(kPhasePrefix) ? "seconds" : "number";
+// The metrics without a chart of their own, in a small one each.
+void add_others(std::span<const RunData> runs, const std::set<std::string>& metrics, Json& charts) {
+  for (const std::string& metric : metrics) {
+    const char* format = metric.starts_with(kPhasePrefix) ? "seconds" : "number";
+    add_overlay(runs, metric, {metric, "", format, false}, "small", false, charts);
+  }
+}
+
+Json single_charts(const RunData& run, std::set<std::string> left) {
+  Json charts = Json::array();
+  for (const ChartSpec& spec : kCharts) {
+    add_chart(run, spec, charts);
+    for (const SeriesSpec& s : spec.series) {
+      if (s.metric == nullptr || left.erase(s.metric) == 0) continue;
+      for (const char* shown_as_band : {s.spread, s.low, s.high}) {
+        if (shown_as_band != nullptr) left.erase(shown_as_band);
+      }
+    }
+  }
+  const std::vector<std::string> phases = phases_of(left);
+  if (!phases.empty()) {
+    add_phases(run, phases, charts);
+    for (const std::string& phase : phases) left.erase(phase);
+    left.erase(std::string(kWholeStep));
+  }
+  add_others({&run, 1}, left, charts);
+  return charts;
+}
+
+Json overlaid_charts(std::span<const RunData> runs, std::set<std::string> left) {
+  Json charts = Json::array();
+  const auto size = [&charts] { return charts.size() < kNumLarge ? "large" : "medium"; };
+  for (const ChartSpec& spec : kCharts) {
+    for (const SeriesSpec& s : spec.series) {
+      if (s.metric == nullptr || left.erase(s.metric) == 0) continue;
+      const bool is_alone = spec.series[1].metric == nullptr;
+      const std::string title = is_alone ? spec.title : fmt::format("{} · {}", spec.title, s.label);
+      const ChartHead head = {title, spec.hint, spec.format, spec.from_zero};
+      add_overlay(runs, s.metric, head, size(), s.is_dotted, charts);
+    }
+  }
+  if (left.erase(std::string(kWholeStep)) > 0) {
+    add_overlay(runs, std::string(kWholeStep), {"Seconds per step", "", "seconds", true}, size(),
+                false, charts);
+  }
+  add_others(runs, left, charts);
+  return charts;
 }
 
 }  // namespace
@@ -279,68 +352,23 @@ Curve thin_out(const Curve& curve, size_t points_max) {
   Curve thin;
   for (size_t bucket = 0; bucket < points_max; ++bucket) {
     const size_t first = bucket * size / points_max;
-    const size_t last = (bucket + 1) * size / points_max;
-    const auto mean = [&](const std::vector<double>& values) {
-      double sum = 0;
-      double count = 0;
-      for (size_t i = first; i < last; ++i) {
-        if (!std::isfinite(values[i])) continue;
-        sum += values[i];
-        ++count;
-      }
-      return count > 0 ? sum / count : kNan;
+    const size_t count = (bucket + 1) * size / points_max - first;
+    const auto part = [&](const std::vector<double>& list) {
+      return std::span(list).subspan(first, count);
     };
-    double least = kNan;
-    double greatest = kNan;
-    for (size_t i = first; i < last; ++i) {  // fmin and fmax skip NaN
-      if (std::isinf(curve.values[i])) continue;
-      least = std::fmin(least, curve.values[i]);
-      greatest = std::fmax(greatest, curve.values[i]);
-    }
-    thin.steps.push_back(curve.steps[last - 1]);
-    thin.values.push_back(mean(curve.values));
-    thin.low.push_back(has_band ? mean(curve.low) : least);
-    thin.high.push_back(has_band ? mean(curve.high) : greatest);
+    thin.steps.push_back(curve.steps[first + count - 1]);
+    thin.values.push_back(finite_mean(part(curve.values)));
+    const auto [least, greatest] = finite_range(part(curve.values));
+    thin.low.push_back(has_band ? finite_mean(part(curve.low)) : least);
+    thin.high.push_back(has_band ? finite_mean(part(curve.high)) : greatest);
   }
   return thin;
 }
 
 Json make_charts(std::span<const RunData> runs) {
-  Json charts = Json::array();
-  std::set<std::string> left = metrics_of(runs);
-  const bool is_comparison = runs.size() > 1;
-  for (const ChartSpec& spec : kCharts) {
-    if (!is_comparison) add_chart(runs[0], spec, charts);
-    for (const SeriesSpec& s : spec.series) {
-      if (s.metric == nullptr) continue;
-      if (is_comparison) {
-        const bool is_alone = spec.series[1].metric == nullptr;
-        const std::string title =
-            is_alone ? spec.title : fmt::format("{} · {}", spec.title, s.label);
-        add_overlay(runs, s.metric, title, spec.hint, spec.format, spec.from_zero, true,
-                    s.is_dotted, charts);
-      } else {
-        for (const char* metric : {s.spread, s.low, s.high}) {
-          if (metric != nullptr && left.contains(s.metric)) left.erase(metric);
-        }
-      }
-      left.erase(s.metric);
-    }
-  }
-  const std::vector<std::string> phases = phases_of(left);
-  if (is_comparison) {
-    add_overlay(runs, std::string(kWholeStep), "Seconds per step", "", "seconds", true, true, false,
-                charts);
-    left.erase(std::string(kWholeStep));
-  } else if (!phases.empty()) {
-    add_phases(runs[0], phases, charts);
-    for (const std::string& phase : phases) left.erase(phase);
-    left.erase(std::string(kWholeStep));
-  }
-  for (const std::string& metric : left) {
-    add_overlay(runs, metric, metric, "", format_of(metric), false, false, false, charts);
-  }
-  return charts;
+  std::set<std::string> metrics = metrics_of(runs);
+  return runs.size() == 1 ? single_charts(runs[0], std::move(metrics))
+                          : overlaid_charts(runs, std::move(metrics));
 }
 
 }  // namespace ponder::recipes

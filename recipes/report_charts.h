@@ -27,11 +27,13 @@ struct Curve {
 Curve thin_out(const Curve& curve, size_t points_max);
 
 // The charts of one run, or of several overlaid. A chart is
-//   {"title", "hint", "format": percent|seconds|count|number, "kind": line|stack, "is_main",
-//   "from_zero", "series": [{"label",
-//    "run", "slot", "is_dotted", "steps", "values", "low"?, "high"?}]}
-// with null for values that were not finite. Charts without a point are left out. With several runs
-// each metric has a chart of its own with one series a run and no bands.
+//   {"title", "hint", "format": percent|seconds|count|number, "kind": line|stack, "size":
+//   large|medium|small, "from_zero",
+//    "bucket", "num_not_finite", "series": [{"label", "metric"?, "run", "slot", "is_dotted",
+//    "steps", "values", "low"?, "high"?}]}
+// with null for values that are not finite; "bucket" is how many steps a point stands for. Charts
+// without a point are left out. With several runs each metric has a chart of its own, with one
+// series a run and no bands. REQUIRES: runs is not empty.
 nlohmann::json make_charts(std::span<const RunData> runs);
 
 }  // namespace ponder::recipes

@@ -81,14 +81,16 @@ class Chart {
     this.chart = chart;
     this.steps = steps;
     this.hidden = hidden;
-    this.height = chart.is_main ? 210 : 110;
+    this.height = { large: 220, medium: 165, small: 110 }[chart.size];
     this.stepLabel = html("span", { class: "chart-step" });
     this.legend = html("div", { class: "legend" });
     this.plot = html("div", { class: "plot" });
-    this.root = html("figure", { class: chart.is_main ? "chart" : "chart small" },
+    this.root = html("figure", { class: `chart ${chart.size}` },
       html("figcaption", {}, html("h3", {}, chart.title), this.stepLabel),
-      this.legend, this.plot, chart.hint ? html("p", { class: "hint" }, chart.hint) : null);
-    new ResizeObserver(() => this.draw()).observe(this.plot);
+      this.legend, this.plot, chart.hint ? html("p", { class: "hint" }, chart.hint) : null,
+      chart.num_not_finite ? html("p", { class: "hint down" }, `${chart.num_not_finite} values were not finite`) : null);
+    // In the next frame: drawing within the observer would resize what it observes.
+    new ResizeObserver(() => requestAnimationFrame(() => this.draw())).observe(this.plot);
     stepEvents.hoverListeners.push((step) => this.showStep(step));
   }
 
@@ -116,14 +118,16 @@ class Chart {
   drawAxes(width, low, high, inner) {
     const group = svg("g", { class: "axes" });
     const bottom = MARGIN.top + inner.height;
-    for (const value of niceTicks(low, high, this.chart.is_main ? 4 : 2)) {
+    for (const value of niceTicks(low, high, this.chart.size === "small" ? 2 : 4)) {
       const y = this.y(value);
       group.append(svg("line", { x1: MARGIN.left, x2: width - MARGIN.right, y1: y, y2: y, class: Math.abs(value) < 1e-12 ? "zero" : "grid" }),
         svg("text", { x: MARGIN.left - 7, y: y + 3.5, "text-anchor": "end" }, formatValue(Math.abs(value) < 1e-12 ? 0 : value, this.chart.format)));
     }
     for (const step of niceTicks(this.steps[0], this.steps[1], Math.max(2, inner.width / 90))) {
       if (!Number.isInteger(step)) continue;
-      group.append(svg("text", { x: this.x(step), y: bottom + 16, "text-anchor": "middle" }, step >= 10000 ? formatCount(step) : String(step)));
+      const x = this.x(step);
+      const anchor = x > width - 24 ? "end" : "middle";
+      group.append(svg("text", { x: anchor === "end" ? width - 4 : x, y: bottom + 16, "text-anchor": anchor }, formatStep(step)));
     }
     return group;
   }
@@ -192,7 +196,7 @@ class Chart {
       const x = this.x(step);
       this.marker.append(svg("line", { x1: x, x2: x, y1: MARGIN.top, y2: this.height - MARGIN.bottom }));
     }
-    const isLabelled = this.chart.is_main && !this.chart.isOverlay;
+    const isLabelled = this.chart.size !== "small" && !this.chart.isOverlay;
     this.legend.replaceChildren(...this.series.slice(0, 8).map((s) => {
       const i = step === null ? s.steps.length - 1 : pointAt(s, step);
       const value = i < 0 ? null : s.values[i];

@@ -49,11 +49,12 @@ function completionCard(completion, number) {
     html("header", {},
       html("span", { class: "muted number" }, `#${number}`),
       html("span", { class: "status" }, `${sign} ${word}`),
-      html("span", { class: "part" }, "reward ", html("b", {}, formatValue(completion.reward, "number"))),
-      parts,
-      advantage === null || advantage === undefined ? null
-        : html("span", { class: "part" }, "advantage ", html("b", { class: advantage > 0 ? "up" : advantage < 0 ? "down" : "" }, signed(advantage))),
-      html("span", { class: "muted facts" }, facts.join(" · "))),
+      html("span", { class: "muted length" }, facts.join(" · ")),
+      html("span", { class: "parts" },
+        html("span", { class: "part" }, "reward ", html("b", {}, formatValue(completion.reward, "number"))),
+        parts,
+        advantage === null || advantage === undefined ? null
+          : html("span", { class: "part" }, "advantage ", html("b", { class: advantage > 0 ? "up" : advantage < 0 ? "down" : "" }, signed(advantage))))),
     markedText(completion.text),
     completion.reason ? html("p", { class: "reason" }, completion.reason) : null);
 }
@@ -83,7 +84,7 @@ class CompletionBrowser {
   note(run) {
     const shown = this.steps.length < run.num_completion_steps ? `${this.steps.length} of ${run.num_completion_steps} steps are here, spread evenly` : "A sample of each step's groups";
     const left = run.num_groups_left_out ? `; ${run.num_groups_left_out} groups of these steps are left out` : "";
-    return `${shown}${left}. All of it is in the run's folder completions/. A click on a curve goes to its step.`;
+    return `${shown}${left}. A click on a curve goes to its step.`;
   }
 
   goToStep(step) {

@@ -53,6 +53,10 @@ function formatCount(value) {
   return String(Math.round(value));
 }
 
+function formatStep(step) {
+  return step >= 10000 ? formatCount(step) : String(step);
+}
+
 function formatPercent(value) {
   const percent = 100 * value;
   const digits = Math.abs(percent) >= 0.095 || percent === 0 ? 1 : 2;

@@ -3,8 +3,14 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const isComparison = data.runs.length > 1;
 
-function runFacts(run) {
-  return html("dl", { class: "facts" }, run.facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+function factList(facts) {
+  return html("dl", { class: "facts" }, facts.map(([name, value]) => html("div", {}, html("dt", {}, name), html("dd", {}, value))));
+}
+
+// The facts that are the same for every run.
+function commonFacts() {
+  return data.runs[0].facts.filter(([name, value]) =>
+    data.runs.every((run) => run.facts.some(([otherName, otherValue]) => otherName === name && otherValue === value)));
 }
 
 function themeButton() {
@@ -22,7 +28,7 @@ function pageHead() {
       html("div", {}, html("p", { class: "brand" }, isComparison ? "ponder · comparison" : "ponder · run"),
         html("h1", {}, isComparison ? `${data.runs.length} runs` : data.runs[0].name)),
       themeButton()),
-    isComparison ? null : runFacts(data.runs[0]));
+    factList(isComparison ? commonFacts() : data.runs[0].facts));
 }
 
 // How far `after` is from `before`: points for shares, a factor for the rest.
@@ -59,7 +65,7 @@ function summaryCard(card) {
     html("p", { class: "values" }, isOne ? null : html("span", { class: "before" }, formatValue(reading.before, card.format)),
       isOne ? null : html("span", { class: "arrow" }, "→"), html("span", { class: "after" }, formatValue(reading.after, card.format))),
     html("p", { class: "change" }, isOne ? null : html("b", { class: tone }, change(reading.before, reading.after, card.format)),
-      html("span", { class: "muted" }, isOne ? `step ${reading.after_step}` : `step ${reading.before_step} to ${reading.after_step}`)),
+      html("span", { class: "muted" }, isOne ? `step ${formatStep(reading.after_step)}` : `step ${formatStep(reading.before_step)}–${formatStep(reading.after_step)}`)),
     sparkline(card.metric));
 }
 
@@ -74,7 +80,8 @@ function runName(run, i) {
 
 // One row a run: its facts, then each figure before and after. The best final share of a column stands out.
 function finalTable() {
-  const names = [...new Set(data.runs.flatMap((run) => run.facts.map(([name]) => name)))];
+  const common = new Set(commonFacts().map(([name]) => name));
+  const names = [...new Set(data.runs.flatMap((run) => run.facts.map(([name]) => name)))].filter((name) => !common.has(name));
   const best = data.summary.map((card) =>
     card.format === "percent" ? Math.max(...card.runs.filter((r) => r).map((r) => r.after)) : null);
   const rows = data.runs.map((run, i) => html("tr", {}, runName(run, i),
@@ -105,14 +112,20 @@ function runLegend(hidden, redraw) {
     } }, html("i", {}), run.name)));
 }
 
+function thinningNote() {
+  const longest = Math.max(...data.charts.map((chart) => chart.bucket));
+  if (longest <= 1) return null;
+  return html("p", { class: "hint" }, `Long curves are thinned: a point is the mean of up to ${longest} steps${isComparison ? "" : ", the shade around it their range"}.`);
+}
+
 function buildPage() {
   const allSteps = data.charts.flatMap((chart) => chart.series.flatMap((s) => [s.steps[0], s.steps[s.steps.length - 1]]));
   const steps = [Math.min(...allSteps), Math.max(...allSteps)];
   const hidden = new Set();
   for (const chart of data.charts) chart.isOverlay = isComparison;
   const charts = data.charts.map((chart) => new Chart(chart, steps, hidden));
-  const grid = (isMain) => charts.filter((c) => Boolean(c.chart.is_main) === isMain).map((c) => c.root);
-  const others = grid(false);
+  const grid = (size) => charts.filter((c) => c.chart.size === size).map((c) => c.root);
+  const others = grid("small");
   const run = data.runs[0];
   const page = [
     pageHead(),
@@ -120,7 +133,8 @@ function buildPage() {
     isComparison || !data.summary.length ? null : html("div", { class: "cards" }, data.summary.map(summaryCard)),
     isComparison ? finalTable() : null,
     isComparison ? differenceTable() : null,
-    charts.length ? html("section", {}, html("h2", {}, "Curves"), html("div", { class: "charts" }, grid(true)))
+    charts.length ? html("section", {}, html("h2", {}, "Curves"), thinningNote(),
+      html("div", { class: "charts" }, grid("large")), html("div", { class: "charts medium" }, grid("medium")))
       : html("p", { class: "muted" }, "No step has been recorded yet."),
     !isComparison && run.completions.length ? new CompletionBrowser(run).root : null,
     others.length ? html("section", {}, html("h2", {}, "Other metrics"), html("div", { class: "charts other" }, others)) : null,
