@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cli/commands.h"
+#include "core/stop.h"
 #include "recipes/train.h"
 
 namespace ponder::cli {
@@ -22,8 +23,7 @@ void add_train(CLI::App& app, int& status) {
   verb->footer("Example:\n  ponder train recipes/r1_zero_tiny.toml grpo.max_steps=20 --run runs/short");
   verb->callback([request, seed, &status] {
     if (*seed) request->overrides.push_back("seed=" + std::to_string(**seed));
-    recipes::train(*request, stdout);
-    status = 0;
+    status = recipes::train(*request, stdout) ? 0 : 128 + core::stop_signal();
   });
 }
 

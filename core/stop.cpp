@@ -5,10 +5,10 @@
 namespace ponder::core {
 namespace {
 
-volatile std::sig_atomic_t stop_flag = 0;
+volatile std::sig_atomic_t received = 0;
 
 void on_stop(int signal) {
-  stop_flag = 1;
+  received = signal;
   std::signal(signal, SIG_DFL);
 }
 
@@ -19,6 +19,8 @@ void catch_stop_signals() {
   std::signal(SIGTERM, on_stop);
 }
 
-bool stop_requested() { return stop_flag != 0; }
+bool stop_requested() { return received != 0; }
+
+int stop_signal() { return received; }
 
 }  // namespace ponder::core

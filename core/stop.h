@@ -10,4 +10,7 @@ void catch_stop_signals();
 // True once a stop signal has arrived.
 bool stop_requested();
 
+// The signal's number; 0 where none has arrived.
+int stop_signal();
+
 }  // namespace ponder::core

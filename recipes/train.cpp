@@ -138,12 +138,12 @@ void print_summary(const RunFolder& folder, std::FILE* out) {
 
 }  // namespace
 
-void train(const TrainRequest& request, std::FILE* out) {
+bool train(const TrainRequest& request, std::FILE* out) {
   const Loaded recipe = load(request);
   const std::unique_ptr<Stage> stage = recipe.make();
   if (request.check_only) {
     fmt::print(out, "{}: the recipe, its model and its data are in order\n", request.recipe.string());
-    return;
+    return true;
   }
   const std::filesystem::path dir = request.run_dir.empty() ? "runs" / request.recipe.stem() : request.run_dir;
   RunFolder folder(dir, recipe.resolved);
@@ -151,7 +151,10 @@ void train(const TrainRequest& request, std::FILE* out) {
   folder.forget_after(resumed);
   if (resumed > 0) stage->restore(folder.checkpoint(resumed));
   const int64_t total = stage->num_steps(), last = std::min(total, request.stop_at_step.value_or(total));
-  fmt::print(out, "{} {}\n", resumed == 0 ? "training into" : fmt::format("going on after step {} in", resumed), dir.string());
+  const std::string what = resumed == total ? fmt::format("finished after {} steps:", total)
+                           : resumed == 0   ? "training into"
+                                            : fmt::format("going on after step {} in", resumed);
+  fmt::print(out, "{} {}\n", what, dir.string());
   int64_t done = resumed;
   if (resumed < last) {
     core::catch_stop_signals();
@@ -162,6 +165,7 @@ void train(const TrainRequest& request, std::FILE* out) {
   write_report(std::span(&dir, 1), report);
   fmt::print(out, "report: {}\n", report.string());
   if (done < total) fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done, total);
+  return !core::stop_requested();
 }
 
 }  // namespace ponder::recipes

@@ -19,8 +19,8 @@ struct TrainRequest {
 };
 
 // Trains from the start, or goes on from the run folder's latest checkpoint: metrics are the same bits as an uninterrupted
-// run's. Progress and the closing table go to `out`. Returns when the recipe's steps (or stop_at_step) are done, or after a
-// stop signal with everything saved. Throws UserError, RunError.
-void train(const TrainRequest& request, std::FILE* out);
+// run's. Progress and the closing table go to `out`. Returns true when the recipe's steps (or stop_at_step) are done, false
+// after a stop signal, with everything saved. Throws UserError, RunError.
+bool train(const TrainRequest& request, std::FILE* out);
 
 }  // namespace ponder::recipes
