@@ -71,14 +71,16 @@ TEST(GrpoAdvantage, ScaledByADeviationForgetsTheRewardsScaleAndOffset) {
 TEST(GrpoAdvantage, IsZeroWhereThereIsNothingToCompare) {
   const Rewards lonely[] = {
       {{0.7}}, {{1.0, 1.0, 1.0}}, {{std::nullopt, 0.7}}, {{std::nullopt, std::nullopt}}};
+  const auto expect_zeros = [](const Rewards& rewards, const AdvantageOptions& options) {
+    const std::vector<std::vector<float>> got = advantages(rewards, options);
+    for (const float a : got[0]) EXPECT_EQ(a, 0);
+  };
   for (const Rewards& rewards : lonely) {
     for (const Estimator estimator : kEstimators) {
-      for (const float a : advantages(rewards, {.estimator = estimator, .reward_weights = {}})[0])
-        EXPECT_EQ(a, 0);
+      expect_zeros(rewards, {.estimator = estimator, .reward_weights = {}});
     }
     for (const ScaleRewards scale : {ScaleRewards::kBatch, ScaleRewards::kNone}) {
-      for (const float a : advantages(rewards, {.scale_rewards = scale, .reward_weights = {}})[0])
-        EXPECT_EQ(a, 0);
+      expect_zeros(rewards, {.scale_rewards = scale, .reward_weights = {}});
     }
   }
   EXPECT_TRUE(advantages({}).empty());
