@@ -37,13 +37,13 @@ enum class Estimator {
 
 struct AdvantageOptions {
   Estimator estimator = Estimator::kGroup;
-  ScaleRewards scale_rewards = ScaleRewards::kGroup;  // read by kGroup only
+  // These two are read by kGroup only.
+  ScaleRewards scale_rewards = ScaleRewards::kGroup;
   MultiObjectiveAggregation multi_objective_aggregation =
-      MultiObjectiveAggregation::kSumThenNormalize;  // kGroup only
-  bool normalize_advantages =
-      false;  // kRloo: whiten over the batch afterwards, as TRL's RLOOConfig
-  std::map<std::string, double>
-      reward_weights;  // GDPO's weights by the names of Score::parts; a name not here weighs 1
+      MultiObjectiveAggregation::kSumThenNormalize;
+  bool normalize_advantages = false;  // kRloo: whiten over the batch afterwards (TRL's RLOOConfig)
+  // GDPO's weights by the names of Score::parts; a name not here weighs 1.
+  std::map<std::string, double> reward_weights;
 };
 
 struct Advantages {

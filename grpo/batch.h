@@ -17,11 +17,12 @@ namespace ponder::grpo {
 struct TrainBatch {
   at::Tensor token_ids;  // int64 [tokens]
   at::Tensor positions;  // int64 [tokens], from 0 in each sequence
-  std::vector<int32_t>
-      cu_seqlens;  // [sequences + 1]: sequence i is tokens cu_seqlens[i] .. cu_seqlens[i + 1]
-  std::vector<int32_t> prompt_lengths;  // [sequences]: the prompt's tokens at each sequence's start
-  std::vector<int32_t>
-      groups;  // [sequences]: sequences with one number have the same prompt and stand together
+  // [sequences + 1]: sequence i is tokens cu_seqlens[i] .. cu_seqlens[i + 1].
+  std::vector<int32_t> cu_seqlens;
+  // [sequences]: the prompt's tokens at each sequence's start.
+  std::vector<int32_t> prompt_lengths;
+  // [sequences]: sequences with one number have the same prompt and stand together.
+  std::vector<int32_t> groups;
   at::Tensor loss_mask;     // bool [tokens]: the token is trained
   at::Tensor advantages;    // float32 [tokens]
   at::Tensor old_logprobs;  // float32 [tokens], nats, of the policy before this rollout's updates

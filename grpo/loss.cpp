@@ -33,6 +33,11 @@ void check_shapes(const LossInputs& in) {
   same(in.entropies, "entropies", false);
 }
 
+bool corrects_sequences(const LossOptions& o) {
+  return o.importance_correction == ImportanceCorrection::kSequenceTruncate ||
+         o.importance_correction == ImportanceCorrection::kSequenceMask;
+}
+
 void check_options(const LossOptions& o, const LossInputs& in, const LossVariant& variant) {
   const auto want = [](bool good, const char* key, double found, const char* expected) {
     if (!good) core::throw_user("{}: found {}, expected {}", key, found, expected);
@@ -48,10 +53,8 @@ void check_options(const LossOptions& o, const LossInputs& in, const LossVariant
   want(o.sapo_temperature_neg > 0, "sapo_temperature_neg", o.sapo_temperature_neg, "more than 0");
   want(o.max_completion_length > 0, "max_completion_length",
        static_cast<double>(o.max_completion_length), "more than 0");
-  const bool sequence_corrected =
-      o.importance_correction == ImportanceCorrection::kSequenceTruncate ||
-      o.importance_correction == ImportanceCorrection::kSequenceMask;
-  if (variant.applies_importance_ratios && in.importance_ratios.defined() && sequence_corrected) {
+  if (variant.applies_importance_ratios && in.importance_ratios.defined() &&
+      corrects_sequences(o)) {
     core::throw_user(
         "importance_correction: loss_type '{}' weighs whole sequences itself, expected "
         "token_truncate or token_mask",
@@ -171,9 +174,13 @@ void common_metrics(const LossInputs& in, const LossTerms& terms, MetricCollecto
   metrics.mean("sampling/sampling_logp_difference/mean", known);
   metrics.max("sampling/sampling_logp_difference/max", known);
   if (!in.importance_ratios.defined()) return;
-  metrics.min("sampling/importance_sampling_ratio/min", in.importance_ratios);
-  metrics.mean("sampling/importance_sampling_ratio/mean", in.importance_ratios);
-  metrics.max("sampling/importance_sampling_ratio/max", in.importance_ratios);
+  at::Tensor ratios = in.importance_ratios;
+  if (corrects_sequences(terms.options)) {  // one ratio a sequence; an empty one's is 1
+    ratios = terms.segments.mean(ratios).masked_fill(terms.segments.empty(), 1.0);
+  }
+  metrics.min("sampling/importance_sampling_ratio/min", ratios);
+  metrics.mean("sampling/importance_sampling_ratio/mean", ratios);
+  metrics.max("sampling/importance_sampling_ratio/max", ratios);
 }
 
 }  // namespace

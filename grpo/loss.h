@@ -39,9 +39,9 @@ enum class ImportanceCorrection {
 struct LossOptions {
   std::string loss_type = "dapo";  // a name of the loss table: loss_types()
   ImportanceLevel importance_sampling_level = ImportanceLevel::kToken;
-  double epsilon = 0.2;                               // w is clipped below at 1 - epsilon
-  std::optional<double> epsilon_high = std::nullopt;  // and above at 1 + this; none: epsilon;
-                                                      // cispo: the cap itself
+  double epsilon = 0.2;  // w is clipped below at 1 - epsilon
+  // w is clipped above at 1 + this (cispo: at this itself); none: epsilon.
+  std::optional<double> epsilon_high = std::nullopt;
   // Two-sided clip: w is capped here first (arXiv:2505.07291); none: not.
   std::optional<double> delta = std::nullopt;
   int64_t max_completion_length = 512;  // tokens; dr_grpo's constant
@@ -91,17 +91,17 @@ struct LossInputs {
   at::Tensor importance_ratios;  // [n], importance_ratios()'s; undefined: no correction
   at::Tensor entropies;          // [n] nats; undefined: no entropy metric, bonus or mask
   at::Tensor advantages;         // [n]
-  std::vector<int32_t>
-      offsets;  // [S + 1]: sequence i is tokens offsets[i] .. offsets[i + 1]; may be empty
+  // [S + 1]: sequence i is tokens offsets[i] .. offsets[i + 1]; a sequence may be empty.
+  std::vector<int32_t> offsets;
   Normalizer normalizer;
 };
 
 struct LossResult {
-  at::Tensor loss;                        // [] with graph
-  std::map<std::string, double> metrics;  // TRL's names, of the tokens of this call: kl, entropy,
-                                          // clip_ratio/*, sampling/* ...
-  MetricParts
-      parts;  // the same as sums, to be merged over micro-batches and workers (loss_metrics.h)
+  at::Tensor loss;  // [] with graph
+  // TRL's names, of the tokens of this call: kl, entropy, clip_ratio/*, sampling/* and others.
+  std::map<std::string, double> metrics;
+  // The same as sums, to be merged over micro-batches and workers (loss_metrics.h).
+  MetricParts parts;
 };
 
 // One micro-batch's loss. Throws UserError for an unknown loss_type or an option out of range,

@@ -67,9 +67,8 @@ struct LossVariant {
   ScaleRewards scale_rewards = ScaleRewards::kGroup;
   WeightForm weight = WeightForm::kAsOptions;
   KlForm kl = KlForm::kToken;
-  bool applies_entropy_mask = false;  // token_losses has seen to the entropy mask itself
-  bool applies_importance_ratios =
-      false;  // token_losses has seen to the sampler's correction itself
+  // token_losses has seen to the entropy mask, to the sampler's correction itself.
+  bool applies_entropy_mask = false, applies_importance_ratios = false;
 };
 
 // The table, one line a variant.

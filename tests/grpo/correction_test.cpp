@@ -56,6 +56,7 @@ TEST(GrpoImportanceCorrection, WeighsEachTokensLoss) {
   const auto plain = testing::values_of(in.logprobs.grad());
   in.logprobs.mutable_grad().reset();
   in.importance_ratios = at::arange(14, at::kDouble) / 7;
+  options.importance_correction = ImportanceCorrection::kTokenTruncate;
   const LossResult result = policy_loss(in, options);
   result.loss.backward();
   const auto weighed = testing::values_of(in.logprobs.grad());
@@ -63,6 +64,11 @@ TEST(GrpoImportanceCorrection, WeighsEachTokensLoss) {
     EXPECT_NEAR(weighed[t], plain[t] * static_cast<double>(t) / 7, 1e-12);
   EXPECT_NEAR(result.metrics.at("sampling/importance_sampling_ratio/max"), 13.0 / 7, 1e-12);
   EXPECT_NEAR(result.metrics.at("sampling/importance_sampling_ratio/mean"), 6.5 / 7, 1e-12);
+  options.importance_correction = ImportanceCorrection::kSequenceTruncate;
+  in.importance_ratios = at::full({14}, 0.5, at::kDouble);
+  // Four sequences at a half and an empty one at 1.
+  EXPECT_NEAR(policy_loss(in, options).metrics.at("sampling/importance_sampling_ratio/mean"), 0.6,
+              1e-12);
   const at::Tensor difference = (in.old_logprobs - in.sampling_logprobs).abs();
   EXPECT_NEAR(result.metrics.at("sampling/sampling_logp_difference/max"),
               difference.max().item<double>(), 1e-12);
