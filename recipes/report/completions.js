@@ -1,7 +1,7 @@
 // Browses the completions of one run: step, then group, then each completion with its judgement.
 
 const STATUS = {
-  ok: ["✓", "right"], wrong: ["✗", "wrong"], unparsed: ["?", "unparsed"], timeout: ["⏱", "timed out"],
+  ok: ["✓", "right"], wrong: ["✗", "wrong"], unparsed: ["?", "unparsed"], timeout: ["!", "timed out"],
   crashed: ["!", "crashed"], refused: ["–", "refused"],
 };
 
