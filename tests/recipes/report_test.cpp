@@ -160,5 +160,37 @@ TEST(WriteReport, WritesThePageOfARunFolder) {
   EXPECT_THAT(core::read_file(dir.path() / "report.html", "report"), HasSubstr("<!doctype html>"));
 }
 
+// The page in a real browser: the Chromium that the environment's PONDER_CHROMIUM names.
+TEST(ReportInABrowser, RunsWithoutErrorsAndKeepsHostileTextAsText) {
+  const char* chromium = std::getenv("PONDER_CHROMIUM");
+  if (chromium == nullptr || *chromium == '\0') {
+    GTEST_SKIP() << "PONDER_CHROMIUM is unset: set it to a Chromium or Chrome program";
+  }
+  RunData run = small_run("browser");
+  const std::string hostile =
+      "<think>a</think></script><b>b</b><img src=x "
+      "onerror=\"document.title='pwned'\"><answer>7</answer>";
+  run.completions.push_back(
+      {1, {{{"prompt", hostile}, {"completions", {{{"text", hostile}, {"status", "ok"}}}}}}});
+  run.num_completion_steps = 1;
+  const test::TempDir dir;
+  core::write_file_atomic(dir.path() / "report.html", render_report({&run, 1}));
+  const std::string command = fmt::format(
+      "'{0}' --headless --no-sandbox --disable-gpu --user-data-dir='{1}/profile' "
+      "--virtual-time-budget=2000 "
+      "--enable-logging=stderr --dump-dom 'file://{1}/report.html' > '{1}/dom.html' 2> "
+      "'{1}/log.txt'",
+      chromium, dir.path().string());
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  const std::string dom = core::read_file(dir.path() / "dom.html", "page");
+  EXPECT_THAT(core::read_file(dir.path() / "log.txt", "log"), Not(HasSubstr(":CONSOLE")));
+  EXPECT_THAT(dom, HasSubstr("<title>browser · ponder</title>"));
+  EXPECT_THAT(dom, HasSubstr("<h3>Accuracy</h3>"));
+  EXPECT_THAT(dom, HasSubstr("<span class=\"think\">a</span>"));
+  EXPECT_THAT(dom, HasSubstr("<span class=\"answer\">7</span>"));
+  EXPECT_THAT(dom, HasSubstr("&lt;/script&gt;&lt;b&gt;b&lt;/b&gt;&lt;img src=x"));
+  EXPECT_THAT(dom, Not(HasSubstr("<img")));
+}
+
 }  // namespace
 }  // namespace ponder::recipes
