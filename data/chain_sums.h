@@ -53,9 +53,9 @@ struct Document {
 // How often each kind of document occurs (the rest, to 1, is junk), and how careless the writers of steps are.
 struct CorpusOptions {
   ChainSumOptions sums;
-  double direct = 0.37;       // an answer at once, after empty or idle thoughts
+  double direct = 0.40;       // an answer at once, after empty or idle thoughts
   double direct_right = 0.3;  // share of those answers that are right; the others are near misses
-  double steps = 0.157;       // step by step within the tags
+  double steps = 0.14;        // step by step within the tags
   double untagged = 0.028;    // step by step without tags
   double broken_tags = 0.019; // step by step with a tag missing or doubled
   double bare = 0.018;        // the number alone

@@ -12,6 +12,17 @@ Match first_match(const UnicodeRegex& regex, std::string_view text, size_t fallb
   return matches.empty() ? Match{fallback, fallback} : matches.front();
 }
 
+// As `tokenizers` does, tokens outside the vocabulary are numbered in the file's order from the
+// vocabulary's size on, whatever ids the file gives: where those leave a gap the model was trained
+// with the ids without it.
+void renumber(std::vector<AddedToken>& tokens, const TextMap& vocabulary) {
+  int32_t next = static_cast<int32_t>(vocabulary.size());
+  for (AddedToken& token : tokens) {
+    if (!vocabulary.contains(token.content)) token.id = next;
+    next = std::max(next, token.id + 1);
+  }
+}
+
 }  // namespace
 
 TokenFinder::TokenFinder(const std::vector<AddedToken>& tokens,
@@ -131,6 +142,7 @@ std::vector<AddedToken> read_added_tokens(const JsonPlace& list, const TextMap& 
     }
     if (fresh) tokens.push_back(std::move(token));
   }
+  renumber(tokens, vocabulary);
   return tokens;
 }
 

@@ -57,8 +57,9 @@ class TokenFinder {
   UnicodeRegex space_end_;
 };
 
-// Reads "added_tokens" (null: none) against the model's vocabulary. Throws UserError on broken
-// entries, an id out of range, and an id or a content given to two tokens.
+// Reads "added_tokens" (null: none) against the model's vocabulary; numbers them as `tokenizers`
+// does. Throws UserError on broken entries, an id out of range, and an id or a content given to two
+// tokens.
 std::vector<AddedToken> read_added_tokens(const JsonPlace& list, const TextMap& vocabulary);
 
 }  // namespace ponder::policy

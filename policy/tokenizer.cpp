@@ -56,7 +56,7 @@ struct Tokenizer::Impl {
         core::throw_user("{}: the added token '{}' has the id {} of the token '{}'", root.place(),
                          token.content, token.id, entry);
       }
-      entry = token.content;
+      entry = token.normalized ? normalizer(token.content) : token.content;
       special.resize(names.size());
       special[token.id] = token.special;
     }

@@ -20,11 +20,12 @@ nlohmann::json answer(const Tokenizer& tokenizer, const nlohmann::json& line) {
              tokenizer.encode(line["text"].get<std::string>(), line.value("special", false))}};
   }
   const auto ids = line["tokens"].get<std::vector<int32_t>>();
-  StreamDecoder decoder(tokenizer);
+  const bool skip = line.value("skip", false);
+  StreamDecoder decoder(tokenizer, skip);
   std::string stream;
   for (const int32_t id : ids) stream += decoder.push(id);
   stream += decoder.finish();
-  return {{"text", tokenizer.decode(ids, line.value("skip", false))}, {"stream", stream}};
+  return {{"text", tokenizer.decode(ids, skip)}, {"stream", stream}};
 }
 
 int bench(const Tokenizer& tokenizer) {
