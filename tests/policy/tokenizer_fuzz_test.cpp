@@ -65,6 +65,16 @@ std::string seed_of(const fs::path& folder) {
     const std::string right = merge[1];
     for (const std::string& token : {left, right, left + right}) kept[token] = vocab[token];
   }
+  // Numbered anew without gaps, in the order of the old ids.
+  std::vector<std::pair<int, std::string>> order;
+  for (const auto& [token, id] : kept.items()) order.emplace_back(id, token);
+  std::sort(order.begin(), order.end());
+  for (size_t i = 0; i < order.size(); ++i) kept[order[i].second] = i;
+  size_t next = order.size();
+  for (nlohmann::json& token : content["added_tokens"]) {
+    const std::string text = token["content"];
+    token["id"] = kept.contains(text) ? kept[text] : nlohmann::json(next++);
+  }
   vocab = kept;
   return content.dump();
 }
