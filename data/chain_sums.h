@@ -53,7 +53,7 @@ struct Document {
 // How often each kind of document occurs (the rest, to 1, is junk), and how careless the writers of steps are.
 struct CorpusOptions {
   ChainSumOptions sums;
-  double direct = 0.40;       // an answer at once, after empty or idle thoughts
+  double direct = 0.4;        // an answer at once, after empty or idle thoughts
   double direct_right = 0.3;  // share of those answers that are right; the others are near misses
   double steps = 0.14;        // step by step within the tags
   double untagged = 0.028;    // step by step without tags

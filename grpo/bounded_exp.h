@@ -3,13 +3,11 @@
 // bound; below it nothing changes.
 #pragma once
 
-#include <ATen/ATen.h>
+#include <ATen/core/Tensor.h>
 
 namespace ponder::grpo {
 
 // exp(min(x, 80)), differentiable; the gradient is 0 beyond the bound.
-inline at::Tensor bounded_exp(const at::Tensor& x) {
-  return x.clamp_max(80.0).exp();
-}
+at::Tensor bounded_exp(const at::Tensor& x);
 
 }  // namespace ponder::grpo
