@@ -1,25 +1,28 @@
 #include "core/file.h"
 
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
-#include <utility>
 
 #include "core/error.h"
 
 namespace ponder::core {
 namespace {
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 // A full disk is the user's to mend, with nothing lost; any other failed write is the machine's.
 [[noreturn]] void throw_unwritable(const std::filesystem::path& path) {
   if (errno == ENOSPC || errno == EDQUOT) {
-    throw_user("cannot write {}: {}: free some space and give the same command again to go on", path.string(), reason());
+    throw_user("cannot write {}: {}: free some space and give the same command again to go on",
+               path.string(), reason());
   }
   throw_run("cannot write {}: {}", path.string(), reason());
 }
@@ -94,7 +97,8 @@ void sync_directory(const std::filesystem::path& directory) {
   const int error = errno;
   ::close(fd);
   // Some file systems have no fsync for folders and say EINVAL.
-  if (failed != 0 && error != EINVAL) throw_run("cannot write the folder {}: {}", directory.string(), std::strerror(error));
+  if (failed != 0 && error != EINVAL)
+    throw_run("cannot write the folder {}: {}", directory.string(), std::strerror(error));
 }
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
@@ -117,9 +121,13 @@ FileAppender::FileAppender(const std::filesystem::path& path)
   if (fd_ < 0) throw_unwritable(path_);
 }
 
-FileAppender::~FileAppender() { ::close(fd_); }
+FileAppender::~FileAppender() {
+  ::close(fd_);
+}
 
-void FileAppender::append(std::string_view text) { write_all(fd_, text.data(), text.size(), path_); }
+void FileAppender::append(std::string_view text) {
+  write_all(fd_, text.data(), text.size(), path_);
+}
 
 MappedFile::MappedFile(const std::filesystem::path& path, std::string_view what) : path_(path) {
   const int fd = open_to_read(path, what);

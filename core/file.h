@@ -1,5 +1,6 @@
-// Files: whole reads, writes that are never half done, read-only maps. Errors are UserError when a file to read is
-// missing or unreadable or the disk is full, RunError when a write fails otherwise; both name the path and the reason.
+// Files: whole reads, writes that are never half done, read-only maps. Errors are UserError when a
+// file to read is missing or unreadable or the disk is full, RunError when a write fails otherwise;
+// both name the path and the reason.
 #pragma once
 
 #include <cstddef>
@@ -15,15 +16,15 @@ namespace ponder::core {
 // The whole file. `what` names its role in the error ("recipe", "tokenizer").
 std::string read_file(const std::filesystem::path& path, std::string_view what);
 
-// Writes `content` to a temporary file beside `path`, syncs it and renames it: `path` holds the old or the new content,
-// never a part. On failure the temporary file is gone and `path` untouched.
+// Writes `content` to a temporary file beside `path`, syncs it and renames it: `path` holds the old
+// or the new content, never a part. On failure the temporary file is gone and `path` untouched.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
 // Flushes a directory's entries (after a rename within it) to the disk.
 void sync_directory(const std::filesystem::path& directory);
 
-// A file that is written piece by piece and synced on close(); a failed write throws. Without close() (an
-// exception on the way) the file is removed.
+// A file that is written piece by piece and synced on close(); a failed write throws. Without
+// close() (an exception on the way) the file is removed.
 class FileWriter {
  public:
   explicit FileWriter(const std::filesystem::path& path);
@@ -39,7 +40,8 @@ class FileWriter {
   int fd_;
 };
 
-// Appends text to a file and flushes it to the kernel at once, so that a killed process loses no finished line.
+// Appends text to a file and flushes it to the kernel at once, so that a killed process loses no
+// finished line.
 class FileAppender {
  public:
   explicit FileAppender(const std::filesystem::path& path);
@@ -53,7 +55,8 @@ class FileAppender {
   int fd_;
 };
 
-// A read-only memory map of a whole file; the bytes live as long as this object. Empty files give an empty span.
+// A read-only memory map of a whole file; the bytes live as long as this object. Empty files give
+// an empty span.
 class MappedFile {
  public:
   MappedFile(const std::filesystem::path& path, std::string_view what);

@@ -11,8 +11,10 @@ std::array<uint32_t, 4> philox4x32(std::array<uint32_t, 4> counter, std::array<u
   for (int round = 0; round < 10; ++round) {
     const uint64_t product0 = kMultiplier0 * counter[0];
     const uint64_t product1 = kMultiplier1 * counter[2];
-    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0], static_cast<uint32_t>(product1),
-               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1], static_cast<uint32_t>(product0)};
+    counter = {static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key[0],
+               static_cast<uint32_t>(product1),
+               static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key[1],
+               static_cast<uint32_t>(product0)};
     key[0] += kWeyl0;
     key[1] += kWeyl1;
   }
@@ -26,14 +28,16 @@ uint64_t stable_hash(std::string_view bytes) {
 }
 
 double uniform_at(uint64_t seed, uint64_t stream, uint32_t sample, uint32_t position) {
-  const auto bits = philox4x32({static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32), sample, position},
-                               {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+  const auto bits = philox4x32(
+      {static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32), sample, position},
+      {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
   const uint64_t mantissa = (static_cast<uint64_t>(bits[0]) << 21) ^ (bits[1] >> 11);
   return static_cast<double>(mantissa & ((1ULL << 53) - 1)) * 0x1.0p-53;
 }
 
 double Rng::uniform() {
-  const double value = uniform_at(seed_, stream_, static_cast<uint32_t>(drawn_ >> 32), static_cast<uint32_t>(drawn_));
+  const double value = uniform_at(seed_, stream_, static_cast<uint32_t>(drawn_ >> 32),
+                                  static_cast<uint32_t>(drawn_));
   ++drawn_;
   return value;
 }

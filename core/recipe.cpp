@@ -3,12 +3,12 @@
 #include <fmt/ranges.h>
 #define TOML_HEADER_ONLY 0
 #define TOML_IMPLEMENTATION
-#include <toml++/toml.h>
-
 #include <algorithm>
 #include <cmath>
 #include <set>
 #include <sstream>
+
+#include <toml++/toml.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -25,13 +25,20 @@ std::string dotted(const std::vector<std::string>& path, std::string_view key) {
 
 const char* type_of(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::string: return "the string";
-    case toml::node_type::integer: return "the integer";
-    case toml::node_type::floating_point: return "the number";
-    case toml::node_type::boolean: return "the boolean";
-    case toml::node_type::array: return "the list";
-    case toml::node_type::table: return "a table";
-    default: return "the date";
+    case toml::node_type::string:
+      return "the string";
+    case toml::node_type::integer:
+      return "the integer";
+    case toml::node_type::floating_point:
+      return "the number";
+    case toml::node_type::boolean:
+      return "the boolean";
+    case toml::node_type::array:
+      return "the list";
+    case toml::node_type::table:
+      return "a table";
+    default:
+      return "the date";
   }
 }
 
@@ -45,7 +52,8 @@ std::string found(const toml::node& node) {
   return node.is_table() ? type_of(node) : fmt::format("{} {}", type_of(node), text_of(node));
 }
 
-// Numbers are written so that reading them gives the same bits and they stay numbers ("1.0", not "1").
+// Numbers are written so that reading them gives the same bits and they stay numbers ("1.0", not
+// "1").
 std::string number_text(double value) {
   std::string text = fmt::format("{}", value);
   if (text.find_first_of(".en") == std::string::npos) text += ".0";
@@ -120,7 +128,8 @@ class Reader : public Binder {
       problems_.push_back(fmt::format("command line: {}: {}", path, message));
     } else {
       const auto& begin = node.source().begin;
-      problems_.push_back(fmt::format("{}:{}:{}: {}: {}", name_, begin.line, begin.column, path, message));
+      problems_.push_back(
+          fmt::format("{}:{}:{}: {}: {}", name_, begin.line, begin.column, path, message));
     }
   }
 
@@ -130,12 +139,14 @@ class Reader : public Binder {
   }
 
  protected:
-  void name_field(const char* key, std::string& name, const std::vector<std::string>& known, const char*) override {
+  void name_field(const char* key, std::string& name, const std::vector<std::string>& known,
+                  const char*) override {
     const toml::node* node = find(key);
     std::string chosen = name;
     if (node == nullptr || !take<std::string>(key, *node, chosen, "a string")) return;
     if (std::find(known.begin(), known.end(), chosen) == known.end()) {
-      return problem(key, *node, fmt::format("unknown name '{}'{}", chosen, suggestion(chosen, known)));
+      return problem(key, *node,
+                     fmt::format("unknown name '{}'{}", chosen, suggestion(chosen, known)));
     }
     name = chosen;
   }
@@ -202,14 +213,16 @@ class Reader : public Binder {
     if (tables_.back() == nullptr) return;
     for (const auto& [key, node] : *tables_.back()) {
       const std::string name(key.str());
-      if (std::find(known_.back().begin(), known_.back().end(), name) != known_.back().end()) continue;
+      if (std::find(known_.back().begin(), known_.back().end(), name) != known_.back().end())
+        continue;
       problem(name, node, "unknown key" + suggestion(name, known_.back()));
     }
   }
 
   std::string name_;
   const std::set<std::string>& overridden_;
-  std::vector<const toml::table*> tables_;  // the current table last; null where the recipe leaves it out
+  std::vector<const toml::table*>
+      tables_;  // the current table last; null where the recipe leaves it out
   std::vector<std::vector<std::string>> known_;
   std::vector<std::string> path_;
   std::vector<std::string> problems_;
@@ -218,14 +231,22 @@ class Reader : public Binder {
 // Writes "key = value  # doc" lines, a "[table]" head for each sub-table.
 class Writer : public Binder {
  public:
-  void field(const char* key, bool& value, const char* doc) override { line(key, value ? "true" : "false", doc); }
-  void field(const char* key, int64_t& value, const char* doc, Range) override { line(key, std::to_string(value), doc); }
-  void field(const char* key, double& value, const char* doc, Range) override { line(key, number_text(value), doc); }
+  void field(const char* key, bool& value, const char* doc) override {
+    line(key, value ? "true" : "false", doc);
+  }
+  void field(const char* key, int64_t& value, const char* doc, Range) override {
+    line(key, std::to_string(value), doc);
+  }
+  void field(const char* key, double& value, const char* doc, Range) override {
+    line(key, number_text(value), doc);
+  }
   void field(const char* key, std::optional<double>& value, const char* doc, Range) override {
     if (value) return line(key, number_text(*value), doc);
     text_ += fmt::format("# {} is unset: {}\n", key, doc);
   }
-  void field(const char* key, std::string& value, const char* doc) override { line(key, string_text(value), doc); }
+  void field(const char* key, std::string& value, const char* doc) override {
+    line(key, string_text(value), doc);
+  }
   void field(const char* key, std::vector<std::string>& value, const char* doc) override {
     std::vector<std::string> items;
     for (const std::string& item : value) items.push_back(string_text(item));
@@ -239,7 +260,8 @@ class Writer : public Binder {
   const std::string& text() const { return text_; }
 
  protected:
-  void name_field(const char* key, std::string& name, const std::vector<std::string>& known, const char* doc) override {
+  void name_field(const char* key, std::string& name, const std::vector<std::string>& known,
+                  const char* doc) override {
     line(key, string_text(name), fmt::format("{} ({})", doc, fmt::join(known, ", ")));
   }
   void enter(const char* key) override {
@@ -266,7 +288,8 @@ toml::table parse(std::string_view text, std::string_view name) {
   }
 }
 
-// Puts the value of "a.b=value" into the table; the value is TOML, or a bare word taken as a string.
+// Puts the value of "a.b=value" into the table; the value is TOML, or a bare word taken as a
+// string.
 void apply_override(toml::table& root, const std::string& word, std::set<std::string>& overridden) {
   const size_t equals = word.find('=');
   if (equals == std::string::npos || equals == 0) {
@@ -287,18 +310,21 @@ void apply_override(toml::table& root, const std::string& word, std::set<std::st
     toml::node* inner = table->get(last);
     if (inner == nullptr) inner = &table->insert(last, toml::table{}).first->second;
     table = inner->as_table();
-    if (table == nullptr) throw_user("command line: {}: '{}' is no table in the recipe", word, last);
+    if (table == nullptr)
+      throw_user("command line: {}: '{}' is no table in the recipe", word, last);
     last = part;
   }
   table->insert_or_assign(last, *parsed.get("value"));
   // Problems of a key name its table too, where the table itself came from the command line.
   for (size_t dot = path.find('.'); dot != std::string::npos; dot = path.find('.', dot + 1)) {
-    if (!root.at_path(path.substr(0, dot)).node()->source().begin) overridden.insert(path.substr(0, dot));
+    if (!root.at_path(path.substr(0, dot)).node()->source().begin)
+      overridden.insert(path.substr(0, dot));
   }
   overridden.insert(path);
 }
 
-void flatten_into(const toml::table& table, const std::string& prefix, std::map<std::string, std::string>& out) {
+void flatten_into(const toml::table& table, const std::string& prefix,
+                  std::map<std::string, std::string>& out) {
   for (const auto& [key, node] : table) {
     const std::string path = prefix + std::string(key.str());
     if (const toml::table* inner = node.as_table()) {
@@ -316,11 +342,13 @@ Recipe::~Recipe() = default;
 Recipe::Recipe(Recipe&&) noexcept = default;
 Recipe& Recipe::operator=(Recipe&&) noexcept = default;
 
-Recipe Recipe::from_file(const std::filesystem::path& path, const std::vector<std::string>& overrides) {
+Recipe Recipe::from_file(const std::filesystem::path& path,
+                         const std::vector<std::string>& overrides) {
   return from_text(read_file(path, "recipe"), path.string(), overrides);
 }
 
-Recipe Recipe::from_text(std::string_view text, std::string_view name, const std::vector<std::string>& overrides) {
+Recipe Recipe::from_text(std::string_view text, std::string_view name,
+                         const std::vector<std::string>& overrides) {
   auto impl = std::make_unique<Impl>();
   impl->name = name;
   impl->root = parse(text, name);
@@ -328,17 +356,23 @@ Recipe Recipe::from_text(std::string_view text, std::string_view name, const std
   return Recipe(std::move(impl));
 }
 
-std::string Recipe::peek(std::string_view key) const { return impl_->root[key].value_or(std::string()); }
+std::string Recipe::peek(std::string_view key) const {
+  return impl_->root[key].value_or(std::string());
+}
 
 std::unique_ptr<Binder> Recipe::reader() const {
   return std::make_unique<Reader>(impl_->root, impl_->name, impl_->overridden);
 }
 
-void Recipe::finish(Binder& binder) const { static_cast<Reader&>(binder).finish(); }
+void Recipe::finish(Binder& binder) const {
+  static_cast<Reader&>(binder).finish();
+}
 
 RecipeWriter::RecipeWriter() : binder_(std::make_unique<Writer>()) {}
 
-std::string RecipeWriter::text() const { return static_cast<const Writer&>(*binder_).text(); }
+std::string RecipeWriter::text() const {
+  return static_cast<const Writer&>(*binder_).text();
+}
 
 std::map<std::string, std::string> flatten_recipe(std::string_view text, std::string_view name) {
   std::map<std::string, std::string> out;

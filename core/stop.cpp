@@ -19,8 +19,12 @@ void catch_stop_signals() {
   std::signal(SIGTERM, on_stop);
 }
 
-bool stop_requested() { return received != 0; }
+bool stop_requested() {
+  return received != 0;
+}
 
-int stop_signal() { return received; }
+int stop_signal() {
+  return received;
+}
 
 }  // namespace ponder::core

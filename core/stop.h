@@ -1,10 +1,11 @@
-// Ctrl-C and SIGTERM as a question the training loop asks between steps, so that a step is finished and saved.
+// Ctrl-C and SIGTERM as a question the training loop asks between steps, so that a step is finished
+// and saved.
 #pragma once
 
 namespace ponder::core {
 
-// From here on the first SIGINT or SIGTERM only sets the flag; a second one ends the process at once with its default
-// action. Safe to call more than once.
+// From here on the first SIGINT or SIGTERM only sets the flag; a second one ends the process at
+// once with its default action. Safe to call more than once.
 void catch_stop_signals();
 
 // True once a stop signal has arrived.

@@ -1,10 +1,10 @@
 #include "data/chain_sums.h"
 
-#include <fmt/format.h>
-
 #include <array>
 #include <numeric>
 #include <set>
+
+#include <fmt/format.h>
 
 namespace ponder::data {
 namespace {
@@ -12,9 +12,11 @@ namespace {
 constexpr double kPlusShare = 0.6;
 constexpr int kValueMax = 60;
 constexpr int kGuessErrorMax = 6;  // of a quick answer that is wrong
-constexpr std::array<const char*, 6> kFillers = {"hmm", "easy", "ok", "let me see", "well", "quick"};
-constexpr std::array<const char*, 6> kJunk = {"the page is blank", "see the maths page", "no sum here",
-                                              "this line was left out", "and so on", "thank you"};
+constexpr std::array<const char*, 6> kFillers = {"hmm",        "easy", "ok",
+                                                 "let me see", "well", "quick"};
+constexpr std::array<const char*, 6> kJunk = {"the page is blank", "see the maths page",
+                                              "no sum here",       "this line was left out",
+                                              "and so on",         "thank you"};
 
 std::string step_text(int before, int term, int after) {
   return fmt::format("{}{}{}={}", before, term < 0 ? '-' : '+', std::abs(term), after);
@@ -53,7 +55,8 @@ Written write_steps(core::Rng& rng, const ChainSum& sum, const CorpusOptions& op
       out.value = right;
       continue;
     }
-    const int wrong = std::max(0, right + static_cast<int>(rng.chance(0.5) ? rng.integer(1, 2) : -rng.integer(1, 2)));
+    const int wrong = std::max(
+        0, right + static_cast<int>(rng.chance(0.5) ? rng.integer(1, 2) : -rng.integer(1, 2)));
     out.steps += step_text(before, sum.terms[i], wrong);
     out.value = wrong;
     if (wrong != right && rng.chance(options.corrected)) {
@@ -64,7 +67,9 @@ Written write_steps(core::Rng& rng, const ChainSum& sum, const CorpusOptions& op
   return out;
 }
 
-std::string chat_head(const ChainSum& sum) { return fmt::format("User: {}=?\nAssistant:", sum.expression()); }
+std::string chat_head(const ChainSum& sum) {
+  return fmt::format("User: {}=?\nAssistant:", sum.expression());
+}
 
 Document chat(const ChainSum& sum, const std::string& reply) {
   const std::string head = chat_head(sum);
@@ -72,7 +77,8 @@ Document chat(const ChainSum& sum, const std::string& reply) {
 }
 
 std::string direct_reply(core::Rng& rng, const ChainSum& sum, double right) {
-  const std::string filler = rng.chance(1.0 / 3) ? kFillers[rng.integer(0, kFillers.size() - 1)] : "";
+  const std::string filler =
+      rng.chance(1.0 / 3) ? kFillers[rng.integer(0, kFillers.size() - 1)] : "";
   int answer = sum.value();
   if (!rng.chance(right)) {
     const int error = static_cast<int>(rng.integer(1, kGuessErrorMax));
@@ -83,10 +89,14 @@ std::string direct_reply(core::Rng& rng, const ChainSum& sum, double right) {
 
 std::string broken_reply(core::Rng& rng, const Written& w) {
   switch (rng.integer(0, 3)) {
-    case 0: return fmt::format("<think>{}<answer>{}</answer>", w.steps, w.value);
-    case 1: return fmt::format("<think>{}</think>{}", w.steps, w.value);
-    case 2: return fmt::format("{}</think><answer>{}</answer>", w.steps, w.value);
-    default: return fmt::format("<think>{}</think><answer>{}", w.steps, w.value);
+    case 0:
+      return fmt::format("<think>{}<answer>{}</answer>", w.steps, w.value);
+    case 1:
+      return fmt::format("<think>{}</think>{}", w.steps, w.value);
+    case 2:
+      return fmt::format("{}</think><answer>{}</answer>", w.steps, w.value);
+    default:
+      return fmt::format("<think>{}</think><answer>{}", w.steps, w.value);
   }
 }
 
@@ -96,7 +106,8 @@ std::string facts_table(core::Rng& rng) {
   for (int64_t i = 0; i < count; ++i) {
     const int digit = static_cast<int>(rng.integer(1, 9));
     const bool plus = rng.chance(0.5);
-    const int before = static_cast<int>(plus ? rng.integer(0, kValueMax - digit) : rng.integer(digit, kValueMax));
+    const int before =
+        static_cast<int>(plus ? rng.integer(0, kValueMax - digit) : rng.integer(digit, kValueMax));
     const int term = plus ? digit : -digit;
     if (i > 0) text += ';';
     text += step_text(before, term, before + term);
@@ -114,15 +125,19 @@ void bind(core::Binder& b, ChainSumOptions& o) {
 void bind(core::Binder& b, CorpusOptions& o) {
   b.table("sums", o.sums);
   b.field("direct", o.direct, "share of documents that answer at once", {.low = 0, .high = 1});
-  b.field("direct_right", o.direct_right, "share of the answers at once that are right", {.low = 0, .high = 1});
-  b.field("steps", o.steps, "share that reason step by step within the tags", {.low = 0, .high = 1});
+  b.field("direct_right", o.direct_right, "share of the answers at once that are right",
+          {.low = 0, .high = 1});
+  b.field("steps", o.steps, "share that reason step by step within the tags",
+          {.low = 0, .high = 1});
   b.field("untagged", o.untagged, "share that reason without tags", {.low = 0, .high = 1});
   b.field("broken_tags", o.broken_tags, "share with a tag missing", {.low = 0, .high = 1});
   b.field("bare", o.bare, "share that give the number alone", {.low = 0, .high = 1});
   b.field("worked", o.worked, "share that are worked sums outside any chat", {.low = 0, .high = 1});
-  b.field("facts", o.facts, "share that are tables of single steps; what is left to 1 is junk", {.low = 0, .high = 1});
+  b.field("facts", o.facts, "share that are tables of single steps; what is left to 1 is junk",
+          {.low = 0, .high = 1});
   b.field("slip", o.slip, "share of written steps that are wrong", {.low = 0, .high = 1});
-  b.field("corrected", o.corrected, "share of the slips that are corrected at once", {.low = 0, .high = 1});
+  b.field("corrected", o.corrected, "share of the slips that are corrected at once",
+          {.low = 0, .high = 1});
 }
 
 std::string ChainSum::expression() const {
@@ -131,9 +146,13 @@ std::string ChainSum::expression() const {
   return text;
 }
 
-int ChainSum::value() const { return std::accumulate(terms.begin(), terms.end(), 0); }
+int ChainSum::value() const {
+  return std::accumulate(terms.begin(), terms.end(), 0);
+}
 
-bool is_held_out(const std::string& expression) { return core::stable_hash("held-out:" + expression) % 10 == 0; }
+bool is_held_out(const std::string& expression) {
+  return core::stable_hash("held-out:" + expression) % 10 == 0;
+}
 
 ChainSum draw_chain_sum(core::Rng& rng, const ChainSumOptions& options, Split split) {
   for (;;) {
@@ -150,12 +169,16 @@ Prompt chain_sum_prompt(const ChainSum& sum) {
   return prompt;
 }
 
-Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options, Split split) {
-  core::Rng rng(seed, core::stable_hash(fmt::format("chain_sums:{}:{}", split == Split::kTrain ? "train" : "held_out", index)));
+Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options,
+                         Split split) {
+  core::Rng rng(
+      seed, core::stable_hash(fmt::format("chain_sums:{}:{}",
+                                          split == Split::kTrain ? "train" : "held_out", index)));
   return chain_sum_prompt(draw_chain_sum(rng, options, split));
 }
 
-std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count, const ChainSumOptions& options) {
+std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
+                                        const ChainSumOptions& options) {
   std::vector<Prompt> prompts;
   std::set<std::string> seen;
   for (int64_t index = 0; static_cast<int64_t>(prompts.size()) < count; ++index) {
@@ -188,12 +211,15 @@ Document corpus_document(uint64_t seed, int64_t index, const CorpusOptions& o) {
   if (falls_in(o.facts)) return {facts_table(rng), 0};
   const Written written = write_steps(rng, sum, o);
   if (falls_in(o.steps)) {
-    return chat(sum, fmt::format("<think>{}</think><answer>{}</answer>", written.steps, written.value));
+    return chat(sum,
+                fmt::format("<think>{}</think><answer>{}</answer>", written.steps, written.value));
   }
-  if (falls_in(o.untagged)) return chat(sum, fmt::format(" {} so {}", written.steps, written.value));
+  if (falls_in(o.untagged))
+    return chat(sum, fmt::format(" {} so {}", written.steps, written.value));
   if (falls_in(o.broken_tags)) return chat(sum, broken_reply(rng, written));
   if (falls_in(o.bare)) return chat(sum, fmt::format(" {}", sum.value()));
-  if (falls_in(o.worked)) return {fmt::format("Maths page: {}\n{}", sum.expression(), written.steps), 0};
+  if (falls_in(o.worked))
+    return {fmt::format("Maths page: {}\n{}", sum.expression(), written.steps), 0};
   return {kJunk[rng.integer(0, kJunk.size() - 1)], 0};
 }
 

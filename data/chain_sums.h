@@ -1,6 +1,7 @@
-// The tiny world of the demo: chain sums, and the pretraining corpus that gives a base model its two styles of answering.
-// Everything is a pure function of (seed, index). A tenth of all expressions, chosen by their hash, is held out: it
-// appears neither in the corpus nor among the training prompts.
+// The tiny world of the demo: chain sums, and the pretraining corpus that gives a base model its
+// two styles of answering. Everything is a pure function of (seed, index). A tenth of all
+// expressions, chosen by their hash, is held out: it appears neither in the corpus nor among the
+// training prompts.
 #pragma once
 
 #include <cstdint>
@@ -37,9 +38,11 @@ bool is_held_out(const std::string& expression);
 // "User: 7+5-3+8+6=?\nAssistant:", the answer as an integer. Its id is the expression.
 Prompt chain_sum_prompt(const ChainSum& sum);
 
-// Problem number `index` of the stream `seed`. Held-out problems of one seed differ from each other.
+// Problem number `index` of the stream `seed`. Held-out problems of one seed differ from each
+// other.
 Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options, Split split);
-std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count, const ChainSumOptions& options);
+std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
+                                        const ChainSumOptions& options);
 
 // "7+5=12;12-3=9;...": one step a term after the first.
 std::string chain_steps(const ChainSum& sum);
@@ -50,19 +53,20 @@ struct Document {
   size_t prompt_bytes = 0;
 };
 
-// How often each kind of document occurs (the rest, to 1, is junk), and how careless the writers of steps are.
+// How often each kind of document occurs (the rest, to 1, is junk), and how careless the writers of
+// steps are.
 struct CorpusOptions {
   ChainSumOptions sums;
-  double direct = 0.4;        // an answer at once, after empty or idle thoughts
-  double direct_right = 0.3;  // share of those answers that are right; the others are near misses
-  double steps = 0.14;        // step by step within the tags
-  double untagged = 0.028;    // step by step without tags
-  double broken_tags = 0.019; // step by step with a tag missing or doubled
-  double bare = 0.018;        // the number alone
-  double worked = 0.305;      // no chat: the same chain on "the maths page"
-  double facts = 0.075;       // tables of single steps
-  double slip = 0.005;        // share of steps that are wrong
-  double corrected = 0.5;     // share of the slips that are noticed (" wait 12-3=9")
+  double direct = 0.4;         // an answer at once, after empty or idle thoughts
+  double direct_right = 0.3;   // share of those answers that are right; the others are near misses
+  double steps = 0.14;         // step by step within the tags
+  double untagged = 0.028;     // step by step without tags
+  double broken_tags = 0.019;  // step by step with a tag missing or doubled
+  double bare = 0.018;         // the number alone
+  double worked = 0.305;       // no chat: the same chain on "the maths page"
+  double facts = 0.075;        // tables of single steps
+  double slip = 0.005;         // share of steps that are wrong
+  double corrected = 0.5;      // share of the slips that are noticed (" wait 12-3=9")
 };
 void bind(core::Binder& b, CorpusOptions& options);
 

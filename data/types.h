@@ -2,17 +2,16 @@
 //
 //   Prompt -rollout-> Group -rewards-> ScoredGroup -grpo-> TrainBatch -policy, loss-> StepReport
 //
-// A stage adds a type; none fills in a field of the stage before. Tensors begin at grpo::TrainBatch: nothing here knows
-// LibTorch, so rewards, sandbox and logs build without it.
+// A stage adds a type; none fills in a field of the stage before. Tensors begin at
+// grpo::TrainBatch: nothing here knows LibTorch, so rewards, sandbox and logs build without it.
 #pragma once
 
 #include <cstdint>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 #include "core/error.h"
 
@@ -22,12 +21,14 @@ using Json = nlohmann::json;
 
 // One problem, as a dataset reader makes it.
 struct Prompt {
-  std::string id;                    // unique within the dataset, stable between runs: seeds this prompt's samples
-  std::string text;                  // as the policy sees it: template applied, ready to be continued
-  std::vector<int32_t> token_ids;    // [prompt]; `text` encoded, filled by the reader that has a tokenizer, else empty
-  Json answer;                       // the reference that the rewards compare with; null where there is none
+  std::string id;    // unique within the dataset, stable between runs: seeds this prompt's samples
+  std::string text;  // as the policy sees it: template applied, ready to be continued
+  std::vector<int32_t>
+      token_ids;  // [prompt]; `text` encoded, filled by the reader that has a tokenizer, else empty
+  Json answer;    // the reference that the rewards compare with; null where there is none
   std::vector<std::string> rewards;  // the rewards that judge it; empty: the recipe's
-  Json columns = Json::object();     // every other column of the dataset, handed to the rewards untouched
+  Json columns =
+      Json::object();  // every other column of the dataset, handed to the rewards untouched
 };
 
 // Why a completion ended.
@@ -43,11 +44,12 @@ const char* name_of(FinishReason reason);
 // One sampled continuation of a prompt.
 struct Completion {
   std::vector<int32_t> token_ids;  // [completion], the stop token included where one was sampled
-  std::vector<float> logprobs;     // [completion] nats: log p of each token under the policy that sampled it, temperature
-                                   // applied, before any truncation of the distribution
-  std::string text;                // `token_ids` decoded without the stop token; what the rewards read
+  std::vector<float>
+      logprobs;  // [completion] nats: log p of each token under the policy that sampled it,
+                 // temperature applied, before any truncation of the distribution
+  std::string text;  // `token_ids` decoded without the stop token; what the rewards read
   FinishReason finish_reason = FinishReason::kAborted;
-  int64_t policy_version = 0;      // optimizer updates that the sampling policy had seen
+  int64_t policy_version = 0;  // optimizer updates that the sampling policy had seen
 };
 
 // One prompt and its completions, in sample order.
@@ -56,7 +58,8 @@ struct Group {
   std::vector<Completion> completions;  // [group]
 };
 
-// What came of judging one completion. Only kOk and kWrong are verdicts; the others are counted and say what failed.
+// What came of judging one completion. Only kOk and kWrong are verdicts; the others are counted and
+// say what failed.
 enum class ScoreStatus {
   kOk,        // judged, full marks on every required part
   kWrong,     // judged, not right
@@ -71,10 +74,11 @@ const char* name_of(ScoreStatus status);
 
 // The judgement of one completion.
 struct Score {
-  std::optional<double> value;          // the weighted total; none: not judged, the sample is masked and counted, never 0
+  std::optional<double>
+      value;  // the weighted total; none: not judged, the sample is masked and counted, never 0
   std::map<std::string, double> parts;  // each reward's own value by name, unweighted
   ScoreStatus status = ScoreStatus::kCrashed;
-  std::string reason;                   // short, for a person: "answer 23, expected 25"
+  std::string reason;  // short, for a person: "answer 23, expected 25"
 };
 
 // A group whose completions have been judged: scores[i] belongs to group.completions[i].
@@ -89,7 +93,8 @@ struct ScoredGroup {
 // What one optimizer step (or one evaluation) did.
 struct StepReport {
   int64_t step = 0;
-  std::map<std::string, double> metrics;  // TRL's names where TRL has one; timing_s/* and perf/* depend on the machine
+  std::map<std::string, double>
+      metrics;  // TRL's names where TRL has one; timing_s/* and perf/* depend on the machine
 };
 
 }  // namespace ponder::data

@@ -4,6 +4,8 @@
 
 namespace ponder::grpo {
 
-at::Tensor bounded_exp(const at::Tensor& x) { return x.clamp_max(80.0).exp(); }
+at::Tensor bounded_exp(const at::Tensor& x) {
+  return x.clamp_max(80.0).exp();
+}
 
 }  // namespace ponder::grpo

@@ -22,7 +22,8 @@ json parse_object(const std::string& text, const std::string& name) {
   } catch (const json::parse_error& error) {
     throw_user("{}: broken JSON at byte {}: {}", name, error.byte, error.what());
   }
-  if (!object.is_object()) throw_user("{}: expected a JSON object, found {}", name, object.type_name());
+  if (!object.is_object())
+    throw_user("{}: expected a JSON object, found {}", name, object.type_name());
   return object;
 }
 
@@ -39,32 +40,37 @@ class Keys {
       throw_user("{}: the key {} is missing, expected an integer", name_, key);
     }
     const json& value = object_[key];
-    if (!value.is_number_integer()) throw_user("{}: {}: expected an integer, found {}", name_, key, value.dump());
+    if (!value.is_number_integer())
+      throw_user("{}: {}: expected an integer, found {}", name_, key, value.dump());
     const auto number = value.get<int64_t>();
     if (number < low) throw_user("{}: {}: expected at least {}, found {}", name_, key, low, number);
     // No published model comes near; keeps products of two sizes far from overflow.
-    if (number > (int64_t{1} << 30)) throw_user("{}: {}: expected at most 2^30, found {}", name_, key, number);
+    if (number > (int64_t{1} << 30))
+      throw_user("{}: {}: expected at most 2^30, found {}", name_, key, number);
     return number;
   }
 
   double number(const char* key, double fallback) const {
     if (!has(key)) return fallback;
     const json& value = object_[key];
-    if (!value.is_number()) throw_user("{}: {}: expected a number, found {}", name_, key, value.dump());
+    if (!value.is_number())
+      throw_user("{}: {}: expected a number, found {}", name_, key, value.dump());
     return value.get<double>();
   }
 
   bool boolean(const char* key, bool fallback) const {
     if (!has(key)) return fallback;
     const json& value = object_[key];
-    if (!value.is_boolean()) throw_user("{}: {}: expected true or false, found {}", name_, key, value.dump());
+    if (!value.is_boolean())
+      throw_user("{}: {}: expected true or false, found {}", name_, key, value.dump());
     return value.get<bool>();
   }
 
   std::string text(const char* key, const std::string& fallback) const {
     if (!has(key)) return fallback;
     const json& value = object_[key];
-    if (!value.is_string()) throw_user("{}: {}: expected a string, found {}", name_, key, value.dump());
+    if (!value.is_string())
+      throw_user("{}: {}: expected a string, found {}", name_, key, value.dump());
     return value.get<std::string>();
   }
 
@@ -75,7 +81,8 @@ class Keys {
     std::vector<int64_t> out;
     for (const json& item : value.is_array() ? value : json::array({value})) {
       if (!item.is_number_integer()) {
-        throw_user("{}: {}: expected a token id or a list of them, found {}", name_, key, value.dump());
+        throw_user("{}: {}: expected a token id or a list of them, found {}", name_, key,
+                   value.dump());
       }
       out.push_back(item.get<int64_t>());
     }
@@ -97,16 +104,19 @@ void read_rope(const Keys& keys, const json& object, const std::string& name, Mo
   config.rope_interleave = keys.boolean("rope_interleave", true);
   for (const char* key : {"rope_parameters", "rope_scaling"}) {
     if (!keys.has(key)) continue;
-    if (!object[key].is_object()) throw_user("{}: {}: expected an object, found {}", name, key, object[key].dump());
+    if (!object[key].is_object())
+      throw_user("{}: {}: expected an object, found {}", name, key, object[key].dump());
     const std::string inner_name = name + ": " + key;
     const Keys inner(object[key], inner_name);
     const std::string type = inner.text("rope_type", inner.text("type", "default"));
     if (type != "default") {
-      throw_user("{}: rope type '{}' is not supported by this version, expected 'default'", inner_name, type);
+      throw_user("{}: rope type '{}' is not supported by this version, expected 'default'",
+                 inner_name, type);
     }
     config.rope_theta = inner.number("rope_theta", config.rope_theta);
   }
-  keys.require(config.rope_theta > 0, fmt::format("rope_theta: expected above 0, found {}", config.rope_theta));
+  keys.require(config.rope_theta > 0,
+               fmt::format("rope_theta: expected above 0, found {}", config.rope_theta));
 }
 
 MlaConfig read_mla(const Keys& keys) {
@@ -116,8 +126,9 @@ MlaConfig read_mla(const Keys& keys) {
   mla.qk_nope_head_dim = keys.integer("qk_nope_head_dim", 1);
   mla.qk_rope_head_dim = keys.integer("qk_rope_head_dim", 2);
   mla.v_head_dim = keys.integer("v_head_dim", 1);
-  keys.require(mla.qk_rope_head_dim % 2 == 0,
-               fmt::format("qk_rope_head_dim: expected an even number, found {}", mla.qk_rope_head_dim));
+  keys.require(
+      mla.qk_rope_head_dim % 2 == 0,
+      fmt::format("qk_rope_head_dim: expected an even number, found {}", mla.qk_rope_head_dim));
   return mla;
 }
 
@@ -132,7 +143,8 @@ MoeConfig read_moe(const Keys& keys) {
   moe.norm_topk_prob = keys.boolean("norm_topk_prob", true);
   moe.routed_scaling_factor = keys.number("routed_scaling_factor", 1);
   keys.require(moe.n_routed_experts % moe.n_group == 0,
-               fmt::format("n_routed_experts {} is no multiple of n_group {}", moe.n_routed_experts, moe.n_group));
+               fmt::format("n_routed_experts {} is no multiple of n_group {}", moe.n_routed_experts,
+                           moe.n_group));
   const int64_t per_group = moe.n_routed_experts / moe.n_group;
   keys.require(per_group >= 2 || moe.n_group == 1, "each expert group needs at least 2 experts");
   keys.require(moe.topk_group <= moe.n_group,
@@ -145,14 +157,19 @@ MoeConfig read_moe(const Keys& keys) {
 
 void refuse_unsupported(const Keys& keys) {
   const std::string activation = keys.text("hidden_act", "silu");
-  keys.require(activation == "silu", fmt::format("hidden_act: expected 'silu', found '{}'", activation));
-  keys.require(!keys.boolean("attention_bias", false), "attention_bias: true is not supported by this version");
+  keys.require(activation == "silu",
+               fmt::format("hidden_act: expected 'silu', found '{}'", activation));
+  keys.require(!keys.boolean("attention_bias", false),
+               "attention_bias: true is not supported by this version");
   const std::string scoring = keys.text("scoring_func", "sigmoid");
-  keys.require(scoring == "sigmoid", fmt::format("scoring_func: expected 'sigmoid', found '{}'", scoring));
+  keys.require(scoring == "sigmoid",
+               fmt::format("scoring_func: expected 'sigmoid', found '{}'", scoring));
   const std::string method = keys.text("topk_method", "noaux_tc");
-  keys.require(method == "noaux_tc", fmt::format("topk_method: expected 'noaux_tc', found '{}'", method));
+  keys.require(method == "noaux_tc",
+               fmt::format("topk_method: expected 'noaux_tc', found '{}'", method));
   keys.require(keys.integer("moe_layer_freq", 1, 1) == 1, "moe_layer_freq: expected 1");
-  keys.require(!keys.has("quantization_config"), "quantization_config: quantised weights are not supported by this version");
+  keys.require(!keys.has("quantization_config"),
+               "quantization_config: quantised weights are not supported by this version");
 }
 
 }  // namespace
@@ -188,8 +205,10 @@ ModelConfig parse_config(const std::string& text, const std::string& name) {
 
 ModelConfig read_config(const std::filesystem::path& dir) {
   if (!std::filesystem::is_directory(dir)) {
-    throw_user("no model folder {}: expected a Hugging Face folder with config.json, model.safetensors and tokenizer.json",
-               dir.string());
+    throw_user(
+        "no model folder {}: expected a Hugging Face folder with config.json, model.safetensors "
+        "and tokenizer.json",
+        dir.string());
   }
   const auto path = dir / "config.json";
   ModelConfig config = parse_config(core::read_file(path, "model's config.json"), path.string());

@@ -1,13 +1,13 @@
-// A model's shape, read from a Hugging Face config.json. Knows the keys' names and checks their values; knows nothing of
-// tensors. Unknown keys are kept in `raw`, so that a saved model's config.json says all that the loaded one said.
+// A model's shape, read from a Hugging Face config.json. Knows the keys' names and checks their
+// values; knows nothing of tensors. Unknown keys are kept in `raw`, so that a saved model's
+// config.json says all that the loaded one said.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json.hpp>
 
 namespace ponder::policy {
 
@@ -52,8 +52,9 @@ struct ModelConfig {
   nlohmann::json raw;  // config.json as read
 };
 
-// Reads dir/config.json (and eos_token_id of dir/generation_config.json where there is one). Throws UserError that names
-// file and key: missing file, broken JSON, unknown model_type, missing or impossible values, options not supported.
+// Reads dir/config.json (and eos_token_id of dir/generation_config.json where there is one). Throws
+// UserError that names file and key: missing file, broken JSON, unknown model_type, missing or
+// impossible values, options not supported.
 ModelConfig read_config(const std::filesystem::path& dir);
 
 // The same from text; `name` stands in the errors for the file.

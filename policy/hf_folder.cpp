@@ -9,7 +9,8 @@
 namespace ponder::policy {
 namespace {
 
-constexpr int64_t kShardBytesMax = int64_t{5} << 30;  // transformers' default of 5 GB, rounded to binary
+constexpr int64_t kShardBytesMax = int64_t{5}
+                                   << 30;  // transformers' default of 5 GB, rounded to binary
 
 // The balance bias stays float32 as V3 ships it; every other tensor takes the checkpoint's dtype.
 NamedTensors tensors_to_save(const Model& model, at::ScalarType dtype) {
@@ -26,35 +27,45 @@ void write_json(const std::filesystem::path& path, const nlohmann::json& object)
 
 }  // namespace
 
-void save_hf_folder(const Model& model, at::ScalarType dtype, const std::filesystem::path& tokenizer_dir,
-                    const std::filesystem::path& dir) {
+void save_hf_folder(const Model& model, at::ScalarType dtype,
+                    const std::filesystem::path& tokenizer_dir, const std::filesystem::path& dir) {
   nlohmann::json config = model.config().raw;
   const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";
   config[key] = dtype == at::kBFloat16 ? "bfloat16" : "float32";
   write_json(dir / "config.json", config);
-  nlohmann::json generation = {{"_from_model_config", true}, {"eos_token_id", model.config().eos_token_ids}};
+  nlohmann::json generation = {{"_from_model_config", true},
+                               {"eos_token_id", model.config().eos_token_ids}};
   for (const char* id : {"bos_token_id", "pad_token_id"}) {
     if (config.contains(id)) generation[id] = config[id];
   }
   write_json(dir / "generation_config.json", generation);
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+                           "chat_template.jinja"}) {
     if (!std::filesystem::exists(tokenizer_dir / name)) continue;
     core::write_file_atomic(dir / name, core::read_file(tokenizer_dir / name, "tokenizer's file"));
   }
   save_weight_shards(dir, tensors_to_save(model, dtype), kShardBytesMax);
 }
 
-void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config, const std::filesystem::path& dir) {
+void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config,
+                          const std::filesystem::path& dir) {
   if (tokenizer.vocab_size() > config.vocab_size) {
-    core::throw_user("{}: the tokenizer does not fit the model: tokenizer.json has ids up to {}, config.json has vocab_size {}",
-                     dir.string(), tokenizer.vocab_size() - 1, config.vocab_size);
+    core::throw_user(
+        "{}: the tokenizer does not fit the model: tokenizer.json has ids up to {}, config.json "
+        "has vocab_size {}",
+        dir.string(), tokenizer.vocab_size() - 1, config.vocab_size);
   }
   if (config.eos_token_ids.empty()) {
-    core::throw_user("{}: config.json names no eos_token_id: no completion could end", dir.string());
+    core::throw_user("{}: config.json names no eos_token_id: no completion could end",
+                     dir.string());
   }
   for (const int64_t id : config.eos_token_ids) {
-    if (id >= 0 && id < config.vocab_size && !tokenizer.id_to_token(static_cast<int32_t>(id)).empty()) continue;
-    core::throw_user("{}: the tokenizer does not fit the model: eos_token_id {} is no token of tokenizer.json", dir.string(), id);
+    if (id >= 0 && id < config.vocab_size &&
+        !tokenizer.id_to_token(static_cast<int32_t>(id)).empty())
+      continue;
+    core::throw_user(
+        "{}: the tokenizer does not fit the model: eos_token_id {} is no token of tokenizer.json",
+        dir.string(), id);
   }
 }
 

@@ -1,22 +1,25 @@
-// A whole Hugging Face folder out: what transformers and vLLM load. The way in is Model::load and Tokenizer::from_folder.
+// A whole Hugging Face folder out: what transformers and vLLM load. The way in is Model::load and
+// Tokenizer::from_folder.
 #pragma once
 
-#include <ATen/core/ScalarType.h>
-
 #include <filesystem>
+
+#include <ATen/core/ScalarType.h>
 
 #include "policy/model.h"
 #include "policy/tokenizer.h"
 
 namespace ponder::policy {
 
-// Writes config.json, generation_config.json, the weights in `dtype` and the tokenizer's files (copied from
-// `tokenizer_dir`) into the existing folder `dir`. Every file is synced. Throws when a file cannot be written.
-void save_hf_folder(const Model& model, at::ScalarType dtype, const std::filesystem::path& tokenizer_dir,
-                    const std::filesystem::path& dir);
+// Writes config.json, generation_config.json, the weights in `dtype` and the tokenizer's files
+// (copied from `tokenizer_dir`) into the existing folder `dir`. Every file is synced. Throws when a
+// file cannot be written.
+void save_hf_folder(const Model& model, at::ScalarType dtype,
+                    const std::filesystem::path& tokenizer_dir, const std::filesystem::path& dir);
 
-// Throws UserError where the tokenizer can make ids that the model's embedding does not have, or where an end-of-sequence
-// id of the model is no token of the tokenizer.
-void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config, const std::filesystem::path& dir);
+// Throws UserError where the tokenizer can make ids that the model's embedding does not have, or
+// where an end-of-sequence id of the model is no token of the tokenizer.
+void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config,
+                          const std::filesystem::path& dir);
 
 }  // namespace ponder::policy

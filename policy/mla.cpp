@@ -1,17 +1,20 @@
 #include "policy/mla.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 #include "policy/ops.h"
 
 namespace ponder::policy {
 namespace {
 
-double softmax_scale(const MlaLayer& layer) { return 1.0 / std::sqrt(static_cast<double>(layer.config.qk_head_dim())); }
+double softmax_scale(const MlaLayer& layer) {
+  return 1.0 / std::sqrt(static_cast<double>(layer.config.qk_head_dim()));
+}
 
-// The two parts of the queries: without rotation [tokens, heads, nope] and rotated [tokens, heads, rope].
+// The two parts of the queries: without rotation [tokens, heads, nope] and rotated [tokens, heads,
+// rope].
 struct Queries {
   at::Tensor nope;
   at::Tensor rope;
@@ -23,14 +26,17 @@ Queries make_queries(const MlaLayer& layer, const at::Tensor& x, const Rotary& r
   if (c.q_lora_rank == 0) {
     q = at::linear(x, layer.q_proj);
   } else {
-    q = at::linear(rms_norm(at::linear(x, layer.q_a_proj), layer.q_a_layernorm, layer.norm_eps), layer.q_b_proj);
+    q = at::linear(rms_norm(at::linear(x, layer.q_a_proj), layer.q_a_layernorm, layer.norm_eps),
+                   layer.q_b_proj);
   }
   q = q.view({x.size(0), layer.num_heads, c.qk_head_dim()});
   return {q.narrow(2, 0, c.qk_nope_head_dim),
-          rotate(q.narrow(2, c.qk_nope_head_dim, c.qk_rope_head_dim), rotary.cos, rotary.sin, layer.rope_interleave)};
+          rotate(q.narrow(2, c.qk_nope_head_dim, c.qk_rope_head_dim), rotary.cos, rotary.sin,
+                 layer.rope_interleave)};
 }
 
-// The normed latent [tokens, kv_lora_rank] and the rotated key [tokens, 1, rope] that all heads share.
+// The normed latent [tokens, kv_lora_rank] and the rotated key [tokens, 1, rope] that all heads
+// share.
 struct Latent {
   at::Tensor compressed;
   at::Tensor rope;
@@ -40,8 +46,8 @@ Latent make_latent(const MlaLayer& layer, const at::Tensor& x, const Rotary& rot
   const MlaConfig& c = layer.config;
   const at::Tensor both = at::linear(x, layer.kv_a_proj_with_mqa);
   return {rms_norm(both.narrow(1, 0, c.kv_lora_rank), layer.kv_a_layernorm, layer.norm_eps),
-          rotate(both.narrow(1, c.kv_lora_rank, c.qk_rope_head_dim).unsqueeze(1), rotary.cos, rotary.sin,
-                 layer.rope_interleave)};
+          rotate(both.narrow(1, c.kv_lora_rank, c.qk_rope_head_dim).unsqueeze(1), rotary.cos,
+                 rotary.sin, layer.rope_interleave)};
 }
 
 }  // namespace
@@ -52,32 +58,35 @@ at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary&
   const int64_t tokens = x.size(0), heads = layer.num_heads;
   const Queries queries = make_queries(layer, x, rotary);
   const Latent latent = make_latent(layer, x, rotary);
-  const at::Tensor kv =
-      at::linear(latent.compressed, layer.kv_b_proj).view({tokens, heads, c.qk_nope_head_dim + c.v_head_dim});
+  const at::Tensor kv = at::linear(latent.compressed, layer.kv_b_proj)
+                            .view({tokens, heads, c.qk_nope_head_dim + c.v_head_dim});
   const at::Tensor q = at::cat({queries.nope, queries.rope}, 2);
-  const at::Tensor k =
-      at::cat({kv.narrow(2, 0, c.qk_nope_head_dim), latent.rope.expand({tokens, heads, c.qk_rope_head_dim})}, 2);
+  const at::Tensor k = at::cat({kv.narrow(2, 0, c.qk_nope_head_dim),
+                                latent.rope.expand({tokens, heads, c.qk_rope_head_dim})},
+                               2);
   const at::Tensor v = kv.narrow(2, c.qk_nope_head_dim, c.v_head_dim);
   const at::Tensor out = packed_attention(q, k, v, cu_seqlens, softmax_scale(layer));
   return at::linear(out.view({tokens, heads * c.v_head_dim}), layer.o_proj);
 }
 
-at::Tensor mla_forward_cached(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary, at::Tensor& cache,
-                              const at::Tensor& slots, const PagedContext& context) {
+at::Tensor mla_forward_cached(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,
+                              at::Tensor& cache, const at::Tensor& slots,
+                              const PagedContext& context) {
   const MlaConfig& c = layer.config;
   const int64_t tokens = x.size(0), heads = layer.num_heads;
   const Queries queries = make_queries(layer, x, rotary);
   const Latent latent = make_latent(layer, x, rotary);
   cache.index_copy_(0, slots, at::cat({latent.compressed, latent.rope.squeeze(1)}, 1));
-  // kv_b_proj is [heads, nope + v, kv_lora_rank]: its first rows turn a query into latent space, its last a latent mean
-  // into values.
-  const at::Tensor kv_b = layer.kv_b_proj.view({heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank});
+  // kv_b_proj is [heads, nope + v, kv_lora_rank]: its first rows turn a query into latent space,
+  // its last a latent mean into values.
+  const at::Tensor kv_b =
+      layer.kv_b_proj.view({heads, c.qk_nope_head_dim + c.v_head_dim, c.kv_lora_rank});
   const at::Tensor q_latent =
       at::bmm(queries.nope.transpose(0, 1), kv_b.narrow(1, 0, c.qk_nope_head_dim)).transpose(0, 1);
-  const at::Tensor mean =
-      latent_attention(at::cat({q_latent, queries.rope}, 2), cache, context, c.kv_lora_rank, softmax_scale(layer));
-  const at::Tensor values =
-      at::bmm(mean.transpose(0, 1), kv_b.narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2));
+  const at::Tensor mean = latent_attention(at::cat({q_latent, queries.rope}, 2), cache, context,
+                                           c.kv_lora_rank, softmax_scale(layer));
+  const at::Tensor values = at::bmm(
+      mean.transpose(0, 1), kv_b.narrow(1, c.qk_nope_head_dim, c.v_head_dim).transpose(1, 2));
   return at::linear(values.transpose(0, 1).reshape({tokens, heads * c.v_head_dim}), layer.o_proj);
 }
 

@@ -1,10 +1,11 @@
-// Multi-head latent attention, DeepSeek-V2 (arXiv:2405.04434) §2.1: keys and values of a token are projections of one
-// latent of kv_lora_rank features, which together with the shared rotary key is all that the cache holds.
+// Multi-head latent attention, DeepSeek-V2 (arXiv:2405.04434) §2.1: keys and values of a token are
+// projections of one latent of kv_lora_rank features, which together with the shared rotary key is
+// all that the cache holds.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "policy/attention.h"
 #include "policy/config.h"
@@ -32,9 +33,11 @@ struct Rotary {
 at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,
                        const std::vector<int32_t>& cu_seqlens);
 
-// The same for tokens whose past is in `cache` [slots, kv_lora_rank + qk_rope_head_dim], with absorbed projections. Writes
-// the tokens' own latents to the cache at `slots` (int64 [tokens]) first. No gradient.
-at::Tensor mla_forward_cached(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary, at::Tensor& cache,
-                              const at::Tensor& slots, const PagedContext& context);
+// The same for tokens whose past is in `cache` [slots, kv_lora_rank + qk_rope_head_dim], with
+// absorbed projections. Writes the tokens' own latents to the cache at `slots` (int64 [tokens])
+// first. No gradient.
+at::Tensor mla_forward_cached(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,
+                              at::Tensor& cache, const at::Tensor& slots,
+                              const PagedContext& context);
 
 }  // namespace ponder::policy

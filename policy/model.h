@@ -1,12 +1,12 @@
-// The policy's network: embedding, decoder layers, final norm, output weight; the same weights train and sample. Knows
-// token ids and positions; knows no text, no rewards and no loss.
+// The policy's network: embedding, decoder layers, final norm, output weight; the same weights
+// train and sample. Knows token ids and positions; knows no text, no rewards and no loss.
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <filesystem>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "policy/attention.h"
 #include "policy/config.h"
@@ -45,11 +45,12 @@ struct KvCache {
 
 class Model {
  public:
-  // Weights of a Hugging Face folder in float32. Throws UserError naming file and tensor: missing, of a wrong shape, not
-  // finite, or more than the architecture has.
+  // Weights of a Hugging Face folder in float32. Throws UserError naming file and tensor: missing,
+  // of a wrong shape, not finite, or more than the architecture has.
   static Model load(const std::filesystem::path& dir);
 
-  // Fresh weights: normal with standard deviation fan_in^-0.5, norms 1, biases 0; a function of seed and config alone.
+  // Fresh weights: normal with standard deviation fan_in^-0.5, norms 1, biases 0; a function of
+  // seed and config alone.
   static Model random(const ModelConfig& config, uint64_t seed);
 
   Model(Model&&) = default;
@@ -57,8 +58,9 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
 
-  // Hidden states after the final norm, [tokens, hidden], with graph unless gradients are off. `loads`: undefined, or
-  // int64 [moe_layers, experts], to which each MoE layer adds the tokens its experts got.
+  // Hidden states after the final norm, [tokens, hidden], with graph unless gradients are off.
+  // `loads`: undefined, or int64 [moe_layers, experts], to which each MoE layer adds the tokens its
+  // experts got.
   at::Tensor forward(const PackedInput& input, const at::Tensor& loads = {}) const;
 
   // The same from and into the cache; no graph.
@@ -67,7 +69,8 @@ class Model {
   // [vocabulary, hidden]: logits are hidden states times its transpose.
   const at::Tensor& output_weight() const { return output_weight_; }
 
-  // Every tensor in the checkpoint's order. The tensors are the model's own: changing them in place changes it.
+  // Every tensor in the checkpoint's order. The tensors are the model's own: changing them in place
+  // changes it.
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
   // A frozen copy: same values, no gradients (the reference policy).

@@ -1,8 +1,8 @@
 #include "policy/moe.h"
 
-#include <ATen/ATen.h>
-
 #include <limits>
+
+#include <ATen/ATen.h>
 
 #include "policy/ops.h"
 
@@ -17,7 +17,8 @@ at::Tensor limit_to_groups(const at::Tensor& choice, const MoeConfig& config) {
   const at::Tensor group_scores = std::get<0>(grouped.topk(2, -1)).sum(-1);
   const at::Tensor chosen = std::get<1>(group_scores.topk(config.topk_group, -1));
   const at::Tensor closed = at::ones_like(group_scores, at::kBool).scatter_(1, chosen, false);
-  return grouped.masked_fill(closed.unsqueeze(-1), -std::numeric_limits<float>::infinity()).view({tokens, -1});
+  return grouped.masked_fill(closed.unsqueeze(-1), -std::numeric_limits<float>::infinity())
+      .view({tokens, -1});
 }
 
 // The tokens' copies sorted by expert: where each goes and back, and how many each expert gets.
@@ -32,7 +33,8 @@ Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
   const at::Tensor flat = experts.contiguous();
   const int64_t copies = flat.numel();
   const int64_t* expert = flat.const_data_ptr<int64_t>();
-  Dispatch out{at::empty({copies}, at::kLong), at::empty({copies}, at::kLong), std::vector<int64_t>(num_experts, 0)};
+  Dispatch out{at::empty({copies}, at::kLong), at::empty({copies}, at::kLong),
+               std::vector<int64_t>(num_experts, 0)};
   for (int64_t i = 0; i < copies; ++i) ++out.counts[expert[i]];
   std::vector<int64_t> next(num_experts, 0);
   for (int64_t e = 1; e < num_experts; ++e) next[e] = next[e - 1] + out.counts[e - 1];
@@ -48,7 +50,8 @@ Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
 }  // namespace
 
 at::Tensor mlp_forward(const Mlp& mlp, const at::Tensor& x) {
-  return at::linear(swiglu(at::linear(x, mlp.gate_proj), at::linear(x, mlp.up_proj)), mlp.down_proj);
+  return at::linear(swiglu(at::linear(x, mlp.gate_proj), at::linear(x, mlp.up_proj)),
+                    mlp.down_proj);
 }
 
 Routing route(const MoeLayer& layer, const at::Tensor& x) {
@@ -58,7 +61,8 @@ Routing route(const MoeLayer& layer, const at::Tensor& x) {
   {
     const at::NoGradGuard no_grad;
     const at::Tensor choice = limit_to_groups(affinity.detach() + layer.correction_bias, config);
-    routing.experts = std::get<1>(choice.topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
+    routing.experts =
+        std::get<1>(choice.topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
   }
   at::Tensor weights = affinity.gather(1, routing.experts);
   if (config.norm_topk_prob) weights = weights / (weights.sum(-1, true) + 1e-20);
@@ -79,7 +83,8 @@ at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const at::Ten
     begin += plan.counts[e];
   }
   if (load.defined()) load.add_(at::tensor(plan.counts, at::kLong));
-  at::Tensor out = gather_rows(at::cat(parts), routing.weights.to(x.scalar_type()), plan.order, plan.inverse);
+  at::Tensor out =
+      gather_rows(at::cat(parts), routing.weights.to(x.scalar_type()), plan.order, plan.inverse);
   if (layer.shared.gate_proj.defined()) out = out + mlp_forward(layer.shared, x);
   return out;
 }

@@ -1,10 +1,10 @@
 #include "policy/ops.h"
 
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
-
-#include <cmath>
 
 #include "core/error.h"
 
@@ -24,8 +24,8 @@ using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>
 
 // y = x s w with s = 1 / rms(x), rows [begin, end); keeps s.
 template <typename T>
-void rms_norm_rows(const T* x, const T* w, T* y, Accumulator<T>* scales, int64_t begin, int64_t end, int64_t dim,
-                   double eps) {
+void rms_norm_rows(const T* x, const T* w, T* y, Accumulator<T>* scales, int64_t begin, int64_t end,
+                   int64_t dim, double eps) {
   using A = Accumulator<T>;
   for (int64_t r = begin; r < end; ++r) {
     const T* row = x + r * dim;
@@ -41,8 +41,8 @@ void rms_norm_rows(const T* x, const T* w, T* y, Accumulator<T>* scales, int64_t
 
 // With n = x s: dx = s (w g - n mean(w g n)); dw += g n, rows [begin, end).
 template <typename T>
-void rms_norm_backward_rows(const T* x, const T* w, const T* g, const Accumulator<T>* scales, T* dx, Accumulator<T>* dw,
-                            int64_t begin, int64_t end, int64_t dim) {
+void rms_norm_backward_rows(const T* x, const T* w, const T* g, const Accumulator<T>* scales, T* dx,
+                            Accumulator<T>* dw, int64_t begin, int64_t end, int64_t dim) {
   using A = Accumulator<T>;
   for (int64_t r = begin; r < end; ++r) {
     const T *row = x + r * dim, *grad = g + r * dim;
@@ -60,11 +60,13 @@ void rms_norm_backward_rows(const T* x, const T* w, const T* g, const Accumulato
 }
 
 struct RmsNorm : Function<RmsNorm> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight, double eps) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight,
+                            double eps) {
     const at::Tensor x = x_in.contiguous();
     const int64_t dim = x.size(-1), rows = x.numel() / std::max<int64_t>(dim, 1);
     at::Tensor y = at::empty_like(x);
-    at::Tensor scale = at::empty({rows}, x.options().dtype(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
+    at::Tensor scale = at::empty(
+        {rows}, x.options().dtype(x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat));
     AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rms_norm", [&] {
       const auto *in = x.const_data_ptr<scalar_t>(), *w = weight.const_data_ptr<scalar_t>();
       auto* out = y.data_ptr<scalar_t>();
@@ -93,8 +95,8 @@ struct RmsNorm : Function<RmsNorm> {
       auto* sums = dw.data_ptr<Accumulator<scalar_t>>();
       at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
         for (int64_t c = first; c < last; ++c) {
-          rms_norm_backward_rows(in, w, grad, scales, out, sums + c * dim, rows * c / chunks, rows * (c + 1) / chunks,
-                                 dim);
+          rms_norm_backward_rows(in, w, grad, scales, out, sums + c * dim, rows * c / chunks,
+                                 rows * (c + 1) / chunks, dim);
         }
       });
     });
@@ -103,12 +105,13 @@ struct RmsNorm : Function<RmsNorm> {
 };
 
 // out = x rotated by (cos, direction * sin).
-at::Tensor rotated(const at::Tensor& x_in, const at::Tensor& cos, const at::Tensor& sin, bool interleave,
-                   float direction) {
+at::Tensor rotated(const at::Tensor& x_in, const at::Tensor& cos, const at::Tensor& sin,
+                   bool interleave, float direction) {
   const at::Tensor x = x_in.contiguous();
   const int64_t tokens = x.size(0), heads = x.size(1), dim = x.size(2), half = dim / 2;
-  PONDER_CHECK(cos.size(0) == tokens && cos.size(1) == half, "[rotate] {} tokens of dim {} but tables [{}, {}]", tokens,
-               dim, cos.size(0), cos.size(1));
+  PONDER_CHECK(cos.size(0) == tokens && cos.size(1) == half,
+               "[rotate] {} tokens of dim {} but tables [{}, {}]", tokens, dim, cos.size(0),
+               cos.size(1));
   at::Tensor y = at::empty_like(x);
   const int64_t step = interleave ? 2 : 1, partner = interleave ? 1 : half;
   const float *c = cos.const_data_ptr<float>(), *s = sin.const_data_ptr<float>();
@@ -132,8 +135,8 @@ at::Tensor rotated(const at::Tensor& x_in, const at::Tensor& cos, const at::Tens
 }
 
 struct Rotate : Function<Rotate> {
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
-                            bool interleave) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& cos,
+                            const at::Tensor& sin, bool interleave) {
     ctx->save_for_backward({cos, sin});
     ctx->saved_data["interleave"] = interleave;
     return rotated(x, cos, sin, interleave, 1.0f);
@@ -141,7 +144,8 @@ struct Rotate : Function<Rotate> {
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const bool interleave = ctx->saved_data["interleave"].toBool();
-    return {rotated(grads[0], saved[0], saved[1], interleave, -1.0f), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {rotated(grads[0], saved[0], saved[1], interleave, -1.0f), at::Tensor(), at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -193,7 +197,9 @@ struct Swiglu : Function<Swiglu> {
 };
 
 // About 16 MB of float32 logits at a time.
-int64_t chunk_rows(int64_t vocabulary) { return std::max<int64_t>(32, (int64_t{1} << 22) / vocabulary); }
+int64_t chunk_rows(int64_t vocabulary) {
+  return std::max<int64_t>(32, (int64_t{1} << 22) / vocabulary);
+}
 
 at::Tensor chunk_logits(const at::Tensor& hidden, const at::Tensor& weight, double temperature) {
   at::Tensor logits = at::linear(hidden, weight);
@@ -203,16 +209,19 @@ at::Tensor chunk_logits(const at::Tensor& hidden, const at::Tensor& weight, doub
 }
 
 struct ChunkedLogprobs : Function<ChunkedLogprobs> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden, const at::Tensor& weight,
-                               const at::Tensor& targets, double temperature) {
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
+                               const at::Tensor& weight, const at::Tensor& targets,
+                               double temperature) {
     const int64_t tokens = hidden.size(0), rows = chunk_rows(weight.size(0));
-    const auto options = hidden.options().dtype(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
+    const auto options =
+        hidden.options().dtype(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
     at::Tensor logprobs = at::empty({tokens}, options), entropies = at::empty({tokens}, options);
     for (int64_t begin = 0; begin < tokens; begin += rows) {
       const int64_t count = std::min(rows, tokens - begin);
       const at::Tensor logits = chunk_logits(hidden.narrow(0, begin, count), weight, temperature);
       const at::Tensor logp = at::log_softmax(logits, 1);
-      logprobs.narrow(0, begin, count).copy_(logp.gather(1, targets.narrow(0, begin, count).unsqueeze(1)).squeeze(1));
+      logprobs.narrow(0, begin, count)
+          .copy_(logp.gather(1, targets.narrow(0, begin, count).unsqueeze(1)).squeeze(1));
       // 0 log 0 = 0: where p underflows, logp stays finite, so the product is 0.
       entropies.narrow(0, begin, count).copy_(logp.exp().mul_(logp).sum(1).neg_());
     }
@@ -221,10 +230,12 @@ struct ChunkedLogprobs : Function<ChunkedLogprobs> {
     return {logprobs, entropies};
   }
 
-  // d logp_t / d logit_j = [j = t] - p_j and d entropy / d logit_j = -p_j (log p_j + entropy), both over temperature.
+  // d logp_t / d logit_j = [j = t] - p_j and d entropy / d logit_j = -p_j (log p_j + entropy), both
+  // over temperature.
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &hidden = saved[0], &weight = saved[1], &targets = saved[2], &entropies = saved[3];
+    const at::Tensor &hidden = saved[0], &weight = saved[1], &targets = saved[2],
+                     &entropies = saved[3];
     const double temperature = ctx->saved_data["temperature"].toDouble();
     const int64_t tokens = hidden.size(0), rows = chunk_rows(weight.size(0));
     at::Tensor dhidden = at::empty_like(hidden);
@@ -256,17 +267,21 @@ struct ChunkedLogprobs : Function<ChunkedLogprobs> {
 }  // namespace
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
-  PONDER_CHECK(x.size(-1) == weight.size(0), "[rms_norm] x has {} features, the weight {}", x.size(-1), weight.size(0));
+  PONDER_CHECK(x.size(-1) == weight.size(0), "[rms_norm] x has {} features, the weight {}",
+               x.size(-1), weight.size(0));
   return RmsNorm::apply(x, weight, eps);
 }
 
-std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim, double theta) {
+std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim,
+                                                double theta) {
   const int64_t tokens = positions.size(0), half = dim / 2;
   std::vector<float> frequencies(half);
   for (int64_t i = 0; i < half; ++i) {
-    frequencies[i] = 1.0f / std::pow(static_cast<float>(theta), static_cast<float>(2 * i) / static_cast<float>(dim));
+    frequencies[i] = 1.0f / std::pow(static_cast<float>(theta),
+                                     static_cast<float>(2 * i) / static_cast<float>(dim));
   }
-  at::Tensor cos = at::empty({tokens, half}, at::kFloat), sin = at::empty({tokens, half}, at::kFloat);
+  at::Tensor cos = at::empty({tokens, half}, at::kFloat),
+             sin = at::empty({tokens, half}, at::kFloat);
   const int64_t* position = positions.const_data_ptr<int64_t>();
   float *c = cos.data_ptr<float>(), *s = sin.data_ptr<float>();
   at::parallel_for(0, tokens, kGrainRows, [&](int64_t begin, int64_t end) {
@@ -281,11 +296,13 @@ std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int
   return {cos, sin};
 }
 
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool interleave) {
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool interleave) {
   return Rotate::apply(x, cos, sin, interleave);
 }
 
-at::Tensor spread_rows(const at::Tensor& x, const at::Tensor& order, const at::Tensor& inverse, int64_t copies) {
+at::Tensor spread_rows(const at::Tensor& x, const at::Tensor& order, const at::Tensor& inverse,
+                       int64_t copies) {
   return SpreadRows::apply(x, order, inverse, copies);
 }
 
@@ -294,14 +311,17 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
   return GatherRows::apply(y, weights, order, inverse);
 }
 
-at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) { return Swiglu::apply(gate, up); }
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  return Swiglu::apply(gate, up);
+}
 
-TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                             double temperature) {
-  PONDER_CHECK(hidden.size(0) == targets.size(0), "[token_logprobs] {} hidden states for {} targets", hidden.size(0),
-               targets.size(0));
+TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
+                             const at::Tensor& targets, double temperature) {
+  PONDER_CHECK(hidden.size(0) == targets.size(0),
+               "[token_logprobs] {} hidden states for {} targets", hidden.size(0), targets.size(0));
   PONDER_CHECK(temperature > 0, "[token_logprobs] temperature {} is not above 0", temperature);
-  const variable_list out = ChunkedLogprobs::apply(hidden.contiguous(), weight, targets, temperature);
+  const variable_list out =
+      ChunkedLogprobs::apply(hidden.contiguous(), weight, targets, temperature);
   return {out[0], out[1]};
 }
 

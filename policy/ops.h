@@ -1,30 +1,35 @@
-// The few differentiable operations that the models need beside LibTorch's own, each with a hand-written backward: fewer
-// passes over memory than a chain of elementwise operations, and no intermediate of size [tokens, vocabulary].
-// All take contiguous tensors of float32, float64 or bfloat16 on the CPU; sums are in float32 (float64 for float64).
+// The few differentiable operations that the models need beside LibTorch's own, each with a
+// hand-written backward: fewer passes over memory than a chain of elementwise operations, and no
+// intermediate of size [tokens, vocabulary]. All take contiguous tensors of float32, float64 or
+// bfloat16 on the CPU; sums are in float32 (float64 for float64).
 #pragma once
-
-#include <ATen/core/Tensor.h>
 
 #include <cstdint>
 #include <utility>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 namespace ponder::policy {
 
 // y = x / sqrt(mean(x^2) + eps) * weight over the last dimension. x [..., hidden], weight [hidden].
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
 
-// Rotary angles' cosines and sines for the positions [tokens]: a pair of float32 [tokens, dim / 2], angle
-// position * theta^(-2 i / dim).
-std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim, double theta);
+// Rotary angles' cosines and sines for the positions [tokens]: a pair of float32 [tokens, dim / 2],
+// angle position * theta^(-2 i / dim).
+std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim,
+                                                double theta);
 
-// Rotates x [tokens, heads, dim] by its token's angles: neighbours (2i, 2i+1) are a pair where `interleave`, else
-// (i, i + dim / 2). The result keeps x's layout.
-at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin, bool interleave);
+// Rotates x [tokens, heads, dim] by its token's angles: neighbours (2i, 2i+1) are a pair where
+// `interleave`, else (i, i + dim / 2). The result keeps x's layout.
+at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
+                  bool interleave);
 
-// x [rows, dim] -> [order.size, dim], row i of the result is row order[i] / copies of x. `inverse` is the inverse
-// permutation of `order`; both int64 [rows * copies]. Backward gathers too: no scattered adds.
-at::Tensor spread_rows(const at::Tensor& x, const at::Tensor& order, const at::Tensor& inverse, int64_t copies);
+// x [rows, dim] -> [order.size, dim], row i of the result is row order[i] / copies of x. `inverse`
+// is the inverse permutation of `order`; both int64 [rows * copies]. Backward gathers too: no
+// scattered adds.
+at::Tensor spread_rows(const at::Tensor& x, const at::Tensor& order, const at::Tensor& inverse,
+                       int64_t copies);
 
 // The way back: y [rows * copies, dim] in the spread order, weights [rows, copies] -> [rows, dim],
 // sum over c of weights[r, c] * y[inverse[r * copies + c]].
@@ -34,16 +39,17 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 // silu(gate) * up, elementwise.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
-// Log-probability (nats) of each target and the entropy of its distribution, without a [tokens, vocabulary] tensor: the
-// logits are made, used and dropped chunk by chunk, and made again in backward.
+// Log-probability (nats) of each target and the entropy of its distribution, without a [tokens,
+// vocabulary] tensor: the logits are made, used and dropped chunk by chunk, and made again in
+// backward.
 struct TokenLogprobs {
   at::Tensor logprobs;   // [tokens] float32, with graph
   at::Tensor entropies;  // [tokens] float32, with graph
 };
 
-// hidden [tokens, hidden], output weight [vocabulary, hidden], targets int64 [tokens]; logits are divided by
-// `temperature` (> 0) first.
-TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& targets,
-                             double temperature);
+// hidden [tokens, hidden], output weight [vocabulary, hidden], targets int64 [tokens]; logits are
+// divided by `temperature` (> 0) first.
+TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
+                             const at::Tensor& targets, double temperature);
 
 }  // namespace ponder::policy

@@ -1,11 +1,11 @@
 // AdamW with global gradient clipping, and the learning-rate schedules. Knows tensors, not models.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 #include "core/recipe.h"
 #include "policy/model.h"
@@ -14,18 +14,19 @@ namespace ponder::policy {
 
 enum class Schedule { kConstant, kLinear, kCosine };
 
-// TRL's (Hugging Face TrainingArguments') names and defaults, but for learning_rate_end and decay_start.
+// TRL's (Hugging Face TrainingArguments') names and defaults, but for learning_rate_end and
+// decay_start.
 struct OptimizerOptions {
   double learning_rate = 1e-6;
   Schedule lr_scheduler_type = Schedule::kConstant;
-  int64_t warmup_steps = 0;      // updates with a rising rate
-  double decay_start = 0;        // share of all updates after which the decay begins
-  double min_lr_ratio = 0;       // the rate at the end, as a share of learning_rate
-  double weight_decay = 0;       // of matrices; norms have none
+  int64_t warmup_steps = 0;  // updates with a rising rate
+  double decay_start = 0;    // share of all updates after which the decay begins
+  double min_lr_ratio = 0;   // the rate at the end, as a share of learning_rate
+  double weight_decay = 0;   // of matrices; norms have none
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
-  double max_grad_norm = 1.0;    // 0: no clipping
+  double max_grad_norm = 1.0;  // 0: no clipping
 };
 void bind(core::Binder& b, OptimizerOptions& options);
 
@@ -43,11 +44,12 @@ class AdamW {
     bool applied = false;  // false: the norm is not finite and nothing was changed
   };
 
-  // Clips, updates the parameters in place with the given rate and drops the gradients. A parameter without a gradient
-  // (an expert that got no token) counts as one of zeros.
+  // Clips, updates the parameters in place with the given rate and drops the gradients. A parameter
+  // without a gradient (an expert that got no token) counts as one of zeros.
   StepResult step(double learning_rate);
 
-  // Moments and step counts as named tensors, to save and to restore in place ("exp_avg." + name, ...).
+  // Moments and step counts as named tensors, to save and to restore in place ("exp_avg." + name,
+  // ...).
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
  private:

@@ -2,12 +2,13 @@
 
 namespace ponder::recipes {
 
-Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer, const std::vector<data::Prompt>& prompts,
+Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
+                    const std::vector<data::Prompt>& prompts,
                     const rollout::SampleOptions& options) {
   rewards::ScoringPool pool(scorer, 1);
   pool.start(prompts.size(), options.num_generations);
-  std::vector<data::Group> groups =
-      engine.generate(prompts, options, 0, [&](size_t i, size_t j, const data::Completion& completion) {
+  std::vector<data::Group> groups = engine.generate(
+      prompts, options, 0, [&](size_t i, size_t j, const data::Completion& completion) {
         pool.submit(i, j, prompts[i], completion);
       });
   std::vector<std::vector<data::Score>> scores = pool.finish();
@@ -32,14 +33,16 @@ Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer, cons
   return out;
 }
 
-std::map<std::string, double> evaluation_metrics(const Evaluation& greedy, const Evaluation& sampled) {
+std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
+                                                 const Evaluation& sampled) {
   std::map<std::string, double> out;
   for (const auto& [name, value] : greedy.metrics) out["eval/" + name] = value;
   for (const auto& [name, value] : sampled.metrics) out["eval/sampled_" + name] = value;
   return out;
 }
 
-std::string group_line(int64_t step, const data::ScoredGroup& scored, const std::vector<float>& advantages) {
+std::string group_line(int64_t step, const data::ScoredGroup& scored,
+                       const std::vector<float>& advantages) {
   data::Json completions = data::Json::array();
   for (size_t i = 0; i < scored.scores.size(); ++i) {
     const data::Completion& completion = scored.group.completions[i];

@@ -1,4 +1,5 @@
-// How good a policy is on held-out problems: greedy and sampled accuracy, format share, mean length.
+// How good a policy is on held-out problems: greedy and sampled accuracy, format share, mean
+// length.
 #pragma once
 
 #include <filesystem>
@@ -21,14 +22,18 @@ struct Evaluation {
   std::map<std::string, double> metrics;
 };
 
-Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer, const std::vector<data::Prompt>& prompts,
+Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
+                    const std::vector<data::Prompt>& prompts,
                     const rollout::SampleOptions& options);
 
-// The metrics of a greedy and of a sampled (temperature 1) evaluation as they stand in metrics.jsonl: eval/accuracy, ...,
-// and eval/sampled_accuracy, ...
-std::map<std::string, double> evaluation_metrics(const Evaluation& greedy, const Evaluation& sampled);
+// The metrics of a greedy and of a sampled (temperature 1) evaluation as they stand in
+// metrics.jsonl: eval/accuracy, ..., and eval/sampled_accuracy, ...
+std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
+                                                 const Evaluation& sampled);
 
-// One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder"). `advantages` may be empty.
-std::string group_line(int64_t step, const data::ScoredGroup& group, const std::vector<float>& advantages);
+// One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder").
+// `advantages` may be empty.
+std::string group_line(int64_t step, const data::ScoredGroup& group,
+                       const std::vector<float>& advantages);
 
 }  // namespace ponder::recipes

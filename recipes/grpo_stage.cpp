@@ -1,9 +1,9 @@
 #include "recipes/grpo_stage.h"
 
-#include <ATen/ATen.h>
-
 #include <algorithm>
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -23,11 +23,13 @@ namespace {
 constexpr int64_t kSkippedMax = 3;
 
 policy::PackedInput input_of(const grpo::TrainBatch& batch) {
-  return {.token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens};
+  return {
+      .token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens};
 }
 
 // Log-probabilities of the batch's loss tokens, [num_loss_tokens], in its order.
-policy::TokenLogprobs loss_token_logprobs(const policy::Model& model, const grpo::TrainBatch& batch, double temperature) {
+policy::TokenLogprobs loss_token_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
+                                          double temperature) {
   const at::Tensor hidden = model.forward(input_of(batch));
   const at::Tensor indices = grpo::loss_indices(batch);
   // Token t is predicted by the state before it.
@@ -47,17 +49,20 @@ class GrpoStage : public Stage {
         engine_(model_, tokenizer_, {}),
         optimizer_(trainable(), recipe.optimizer) {
     policy::check_tokenizer_fits(tokenizer_, model_.config(), recipe.model_name_or_path);
-    if (recipe.grpo.loss.beta > 0) reference_ = std::make_unique<policy::Model>(model_.frozen_copy());
+    if (recipe.grpo.loss.beta > 0)
+      reference_ = std::make_unique<policy::Model>(model_.frozen_copy());
     if (recipe.eval.num_prompts > 0) {
-      held_out_ = recipe.eval.dataset.empty()
-                      ? prompts_.held_out(recipe.eval.num_prompts)
-                      : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, tokenizer_);
+      held_out_ =
+          recipe.eval.dataset.empty()
+              ? prompts_.held_out(recipe.eval.num_prompts)
+              : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, tokenizer_);
     }
   }
 
   int64_t num_steps() const override { return recipe_.grpo.max_steps; }
 
-  Metrics step(int64_t step, const std::filesystem::path& completions_file, const Say& say) override {
+  Metrics step(int64_t step, const std::filesystem::path& completions_file,
+               const Say& say) override {
     const core::Stopwatch watch;
     Metrics metrics;
     std::map<std::string, double> seconds;
@@ -66,8 +71,9 @@ class GrpoStage : public Stage {
     write_completions(step, groups, advantages, completions_file);
     metrics = rollout_metrics(groups);
     metrics.insert(advantages.metrics.begin(), advantages.metrics.end());
-    grpo::TrainBatch batch = grpo::pack(
-        groups, advantages.values, {.mask_truncated_completions = recipe_.grpo.mask_truncated_completions});
+    grpo::TrainBatch batch =
+        grpo::pack(groups, advantages.values,
+                   {.mask_truncated_completions = recipe_.grpo.mask_truncated_completions});
     if (reference_) add_reference(batch, seconds);
     say("training");
     update(step, batch, metrics, seconds);
@@ -80,7 +86,8 @@ class GrpoStage : public Stage {
     return metrics;
   }
 
-  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file, const Say& say) override {
+  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
+                   const Say& say) override {
     if (held_out_.empty()) return {};
     say("evaluating");
     rollout::SampleOptions options{.max_completion_length = recipe_.eval.max_completion_length,
@@ -96,8 +103,9 @@ class GrpoStage : public Stage {
 
   void save(int64_t step, const std::filesystem::path& checkpoint) const override {
     policy::save_hf_folder(model_, at::kFloat, recipe_.model_name_or_path, checkpoint);
-    save_trainer_state(checkpoint, model_, optimizer_,
-                       {{"step", step}, {"policy_version", policy_version_}, {"num_tokens", num_tokens_}});
+    save_trainer_state(
+        checkpoint, model_, optimizer_,
+        {{"step", step}, {"policy_version", policy_version_}, {"num_tokens", num_tokens_}});
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
@@ -134,10 +142,12 @@ class GrpoStage : public Stage {
   }
 
   // Samples and scores at the same time: a completion goes to the scorer the moment it ends.
-  std::vector<data::ScoredGroup> rollout(int64_t step, std::map<std::string, double>& seconds, const Say& say) {
+  std::vector<data::ScoredGroup> rollout(int64_t step, std::map<std::string, double>& seconds,
+                                         const Say& say) {
     const GrpoOptions& o = recipe_.grpo;
     std::vector<data::Prompt> prompts;
-    for (int64_t i = 0; i < o.prompts_per_step; ++i) prompts.push_back(prompts_.at((step - 1) * o.prompts_per_step + i));
+    for (int64_t i = 0; i < o.prompts_per_step; ++i)
+      prompts.push_back(prompts_.at((step - 1) * o.prompts_per_step + i));
     const rollout::SampleOptions options{.rule = {.temperature = o.temperature},
                                          .num_generations = o.num_generations,
                                          .max_completion_length = o.max_completion_length,
@@ -158,11 +168,13 @@ class GrpoStage : public Stage {
     const core::PhaseTimer timer(seconds, "score");
     std::vector<std::vector<data::Score>> scores = scoring_.finish();
     std::vector<data::ScoredGroup> scored;
-    for (size_t i = 0; i < groups.size(); ++i) scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
+    for (size_t i = 0; i < groups.size(); ++i)
+      scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
     return scored;
   }
 
-  void write_completions(int64_t step, const std::vector<data::ScoredGroup>& groups, const grpo::Advantages& advantages,
+  void write_completions(int64_t step, const std::vector<data::ScoredGroup>& groups,
+                         const grpo::Advantages& advantages,
                          const std::filesystem::path& file) const {
     std::string lines;
     const size_t count = std::min<size_t>(groups.size(), recipe_.save.completions_per_step);
@@ -179,10 +191,12 @@ class GrpoStage : public Stage {
       parts.push_back(loss_token_logprobs(*reference_, micro, recipe_.grpo.temperature).logprobs);
     }
     batch.ref_logprobs = at::zeros_like(batch.old_logprobs);
-    if (!parts.empty()) batch.ref_logprobs.index_copy_(0, grpo::loss_indices(batch), at::cat(parts));
+    if (!parts.empty())
+      batch.ref_logprobs.index_copy_(0, grpo::loss_indices(batch), at::cat(parts));
   }
 
-  void update(int64_t step, const grpo::TrainBatch& batch, Metrics& metrics, std::map<std::string, double>& seconds) {
+  void update(int64_t step, const grpo::TrainBatch& batch, Metrics& metrics,
+              std::map<std::string, double>& seconds) {
     const core::PhaseTimer timer(seconds, "train");
     const GrpoOptions& o = recipe_.grpo;
     const int64_t updates = o.num_iterations * o.num_mini_batches;
@@ -194,8 +208,10 @@ class GrpoStage : public Stage {
         learning_rate = policy::learning_rate_at(recipe_.optimizer, index, o.max_steps * updates);
         const bool first = index == (step - 1) * updates;
         grpo::Normalizer normalizer = grpo::normalizer_of(mini);
-        normalizer.rollout_tokens = static_cast<double>(batch.num_loss_tokens) / static_cast<double>(o.num_mini_batches);
-        loss += accumulate(mini, normalizer, parts, first ? &metrics : nullptr) / static_cast<double>(updates);
+        normalizer.rollout_tokens =
+            static_cast<double>(batch.num_loss_tokens) / static_cast<double>(o.num_mini_batches);
+        loss += accumulate(mini, normalizer, parts, first ? &metrics : nullptr) /
+                static_cast<double>(updates);
         const policy::AdamW::StepResult result = optimizer_.step(learning_rate);
         grad_norm += result.grad_norm / static_cast<double>(updates);
         note_update(result.applied, step);
@@ -211,14 +227,16 @@ class GrpoStage : public Stage {
     metrics["skipped_updates"] = skipped;
   }
 
-  // Adds the mini-batch's gradients to the parameters, micro-batch by micro-batch; returns its loss. For the first
-  // mini-batch of a rollout, whose policy is the sampler's, the two's log-probabilities are compared in `metrics`.
+  // Adds the mini-batch's gradients to the parameters, micro-batch by micro-batch; returns its
+  // loss. For the first mini-batch of a rollout, whose policy is the sampler's, the two's
+  // log-probabilities are compared in `metrics`.
   double accumulate(const grpo::TrainBatch& mini, const grpo::Normalizer& normalizer,
                     std::vector<grpo::MetricParts>& parts, Metrics* metrics) {
     double loss = 0, difference_sum = 0, difference_max = 0;
     for (const grpo::TrainBatch& micro : grpo::split(mini, recipe_.grpo.train_tokens_max)) {
       if (micro.num_loss_tokens == 0) continue;
-      const policy::TokenLogprobs now = loss_token_logprobs(model_, micro, recipe_.grpo.temperature);
+      const policy::TokenLogprobs now =
+          loss_token_logprobs(model_, micro, recipe_.grpo.temperature);
       grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, recipe_.grpo.loss);
       inputs.logprobs = now.logprobs;
       inputs.entropies = now.entropies;
@@ -243,8 +261,11 @@ class GrpoStage : public Stage {
     skipped_in_a_row_ = applied ? 0 : skipped_in_a_row_ + 1;
     if (applied) ++policy_version_;
     if (skipped_in_a_row_ >= kSkippedMax) {
-      core::throw_run("step {}: {} updates in a row had a gradient that is not finite: lower optimizer.learning_rate and "
-                      "go on from the last checkpoint", step, skipped_in_a_row_);
+      core::throw_run(
+          "step {}: {} updates in a row had a gradient that is not finite: lower "
+          "optimizer.learning_rate and "
+          "go on from the last checkpoint",
+          step, skipped_in_a_row_);
     }
   }
 
@@ -265,6 +286,8 @@ class GrpoStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe) { return std::make_unique<GrpoStage>(recipe); }
+std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe) {
+  return std::make_unique<GrpoStage>(recipe);
+}
 
 }  // namespace ponder::recipes

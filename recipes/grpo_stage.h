@@ -1,5 +1,5 @@
-// Stage "grpo": prompts -> groups -> scores -> advantages -> packed batch -> updates, one method an arrow. Owns its
-// policy, its engine and its scorer.
+// Stage "grpo": prompts -> groups -> scores -> advantages -> packed batch -> updates, one method an
+// arrow. Owns its policy, its engine and its scorer.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// The keys of a recipe, as plain structs: one a stage. The shipped *.toml beside this file set them; DESIGN's rule holds:
-// defaults < file < key=value words.
+// The keys of a recipe, as plain structs: one a stage. The shipped *.toml beside this file set
+// them; DESIGN's rule holds: defaults < file < key=value words.
 #pragma once
 
 #include <cstdint>
@@ -17,29 +17,30 @@ namespace ponder::recipes {
 
 // Where the prompts come from: a procedural task or a JSONL file.
 struct DatasetOptions {
-  std::string name = "chain_sums";  // "chain_sums", or the path of a file with {"prompt", "answer", ...} lines
+  std::string name =
+      "chain_sums";  // "chain_sums", or the path of a file with {"prompt", "answer", ...} lines
   data::ChainSumOptions chain_sums;
 };
 void bind(core::Binder& b, DatasetOptions& options);
 
 struct EvalOptions {
-  int64_t num_prompts = 512;            // of the held-out problems; 0: no evaluation
-  int64_t eval_steps = 10;              // every so many steps, and before the first and after the last
-  std::string dataset;                  // a JSONL file; empty: the training dataset's own held-out problems
-  int64_t max_completion_length = 80;   // tokens
+  int64_t num_prompts = 512;  // of the held-out problems; 0: no evaluation
+  int64_t eval_steps = 10;    // every so many steps, and before the first and after the last
+  std::string dataset;        // a JSONL file; empty: the training dataset's own held-out problems
+  int64_t max_completion_length = 80;  // tokens
 };
 void bind(core::Binder& b, EvalOptions& options);
 
 struct SaveOptions {
-  int64_t save_steps = 1;        // a checkpoint every so many steps, and after the last
-  int64_t save_total_limit = 3;  // the newest that are kept
+  int64_t save_steps = 1;            // a checkpoint every so many steps, and after the last
+  int64_t save_total_limit = 3;      // the newest that are kept
   int64_t completions_per_step = 4;  // groups a step whose completions are written down
 };
 void bind(core::Binder& b, SaveOptions& options);
 
 // Stage "grpo": reinforcement learning from verifiable rewards.
 struct GrpoOptions {
-  int64_t max_steps = 100;              // a step is one rollout and its updates
+  int64_t max_steps = 100;  // a step is one rollout and its updates
   int64_t prompts_per_step = 16;
   int64_t num_generations = 8;          // TRL
   int64_t max_completion_length = 512;  // tokens, TRL
@@ -48,7 +49,7 @@ struct GrpoOptions {
   int64_t num_mini_batches = 1;         // updates in each pass
   int64_t train_tokens_max = 8192;      // tokens in one forward and backward; memory, not results
   bool mask_truncated_completions = false;
-  bool freeze_router = true;            // the experts' balance bias and gate stay as they are
+  bool freeze_router = true;  // the experts' balance bias and gate stay as they are
   grpo::AdvantageOptions advantage;
   grpo::LossOptions loss;
 };

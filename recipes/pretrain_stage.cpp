@@ -1,8 +1,8 @@
 #include "recipes/pretrain_stage.h"
 
-#include <ATen/ATen.h>
-
 #include <cmath>
+
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -51,16 +51,19 @@ class PretrainStage : public Stage {
     const PretrainOptions& o = recipe_.pretrain;
     const TextBatch batch = next_batch();
     next_document_ = batch.next_document;
-    const at::Tensor loads = at::zeros({model_.num_moe_layers(), model_.config().moe.n_routed_experts}, at::kLong);
+    const at::Tensor loads =
+        at::zeros({model_.num_moe_layers(), model_.config().moe.n_routed_experts}, at::kLong);
     const at::Tensor hidden = model_.forward(batch.input, loads);
-    const policy::TokenLogprobs logprobs = policy::token_logprobs(hidden.index_select(0, batch.indices),
-                                                                  model_.output_weight(), batch.targets, 1.0);
+    const policy::TokenLogprobs logprobs = policy::token_logprobs(
+        hidden.index_select(0, batch.indices), model_.output_weight(), batch.targets, 1.0);
     // A constant divisor: a batch with few tokens moves the weights less.
-    const at::Tensor loss = (logprobs.logprobs * batch.weights).sum().neg() / static_cast<double>(o.tokens_per_step);
+    const at::Tensor loss =
+        (logprobs.logprobs * batch.weights).sum().neg() / static_cast<double>(o.tokens_per_step);
     loss.backward();
     const double rate = policy::learning_rate_at(recipe_.optimizer, step - 1, o.max_steps);
     const policy::AdamW::StepResult result = optimizer_.step(rate);
-    if (!result.applied) core::throw_run("step {}: the gradient is not finite: lower optimizer.learning_rate", step);
+    if (!result.applied)
+      core::throw_run("step {}: the gradient is not finite: lower optimizer.learning_rate", step);
     model_.update_balance_biases(loads, o.bias_update_rate);
     num_tokens_ += batch.input.cu_seqlens.back();
     const double weight = batch.weights.sum().item<double>();
@@ -71,10 +74,12 @@ class PretrainStage : public Stage {
             {"num_tokens", static_cast<double>(num_tokens_)},
             {"moe/max_violation", max_violation(loads)},
             {"timing_s/step", watch.seconds()},
-            {"perf/tokens_per_s", static_cast<double>(batch.input.cu_seqlens.back()) / watch.seconds()}};
+            {"perf/tokens_per_s",
+             static_cast<double>(batch.input.cu_seqlens.back()) / watch.seconds()}};
   }
 
-  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file, const Say& say) override {
+  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
+                   const Say& say) override {
     if (held_out_.empty()) return {};
     say("evaluating");
     rollout::SampleOptions options{.max_completion_length = recipe_.eval.max_completion_length,
@@ -90,8 +95,9 @@ class PretrainStage : public Stage {
 
   void save(int64_t step, const std::filesystem::path& checkpoint) const override {
     policy::save_hf_folder(model_, save_dtype_, recipe_.model_name_or_path, checkpoint);
-    save_trainer_state(checkpoint, model_, optimizer_,
-                       {{"step", step}, {"next_document", next_document_}, {"num_tokens", num_tokens_}});
+    save_trainer_state(
+        checkpoint, model_, optimizer_,
+        {{"step", step}, {"next_document", next_document_}, {"num_tokens", num_tokens_}});
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
@@ -101,16 +107,21 @@ class PretrainStage : public Stage {
   }
 
   core::StepLine line(const Metrics& metrics) const override {
-    return {.loss = metrics.at("loss"), .entropy = metrics.at("entropy"), .tokens_per_s = metrics.at("perf/tokens_per_s")};
+    return {.loss = metrics.at("loss"),
+            .entropy = metrics.at("entropy"),
+            .tokens_per_s = metrics.at("perf/tokens_per_s")};
   }
 
  private:
   EncodedDocument encoded(int64_t index) const {
-    const data::Document document = data::corpus_document(recipe_.seed, index, recipe_.pretrain.corpus);
+    const data::Document document =
+        data::corpus_document(recipe_.seed, index, recipe_.pretrain.corpus);
     EncodedDocument out;
-    out.tokens = tokenizer_.encode(std::string_view(document.text).substr(0, document.prompt_bytes));
+    out.tokens =
+        tokenizer_.encode(std::string_view(document.text).substr(0, document.prompt_bytes));
     out.prompt_tokens = out.tokens.size();
-    const auto rest = tokenizer_.encode(std::string_view(document.text).substr(document.prompt_bytes));
+    const auto rest =
+        tokenizer_.encode(std::string_view(document.text).substr(document.prompt_bytes));
     out.tokens.insert(out.tokens.end(), rest.begin(), rest.end());
     out.tokens.push_back(static_cast<int32_t>(model_.config().eos_token_ids.front()));
     return out;
@@ -147,7 +158,8 @@ class PretrainStage : public Stage {
     return batch;
   }
 
-  // V3's measure of imbalance: how far the fullest expert lies above the mean load, as a share of it; the worst layer.
+  // V3's measure of imbalance: how far the fullest expert lies above the mean load, as a share of
+  // it; the worst layer.
   static double max_violation(const at::Tensor& loads) {
     if (loads.numel() == 0) return 0;
     const at::Tensor l = loads.to(at::kDouble);

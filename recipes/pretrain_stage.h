@@ -1,5 +1,5 @@
-// Stage "pretrain": next-token prediction on the chain sums' corpus, from fresh weights, with V3's auxiliary-loss-free
-// balancing of the experts. Makes the demo's base model.
+// Stage "pretrain": next-token prediction on the chain sums' corpus, from fresh weights, with V3's
+// auxiliary-loss-free balancing of the experts. Makes the demo's base model.
 #pragma once
 
 #include <memory>

@@ -24,19 +24,22 @@ std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
 
 }  // namespace
 
-PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer)
+PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
+                           const policy::Tokenizer& tokenizer)
     : options_(options), seed_(seed), tokenizer_(tokenizer) {
   if (options_.chain_sums.min_terms > options_.chain_sums.max_terms) {
-    core::throw_user("dataset.chain_sums: min_terms {} is above max_terms {}", options_.chain_sums.min_terms,
-                     options_.chain_sums.max_terms);
+    core::throw_user("dataset.chain_sums: min_terms {} is above max_terms {}",
+                     options_.chain_sums.min_terms, options_.chain_sums.max_terms);
   }
   if (options_.name == kChainSums) return;
   for (data::Prompt& prompt : data::read_prompts(options_.name)) {
     (data::is_held_out(prompt.id) ? held_out_ : train_).push_back(std::move(prompt));
   }
   if (train_.empty()) {
-    core::throw_user("the dataset {} leaves nothing to train on: all of its {} prompts are held out for evaluation",
-                     options_.name, held_out_.size());
+    core::throw_user(
+        "the dataset {} leaves nothing to train on: all of its {} prompts are held out for "
+        "evaluation",
+        options_.name, held_out_.size());
   }
 }
 
@@ -45,12 +48,16 @@ data::Prompt PromptSource::encoded(data::Prompt prompt) const {
   return prompt;
 }
 
-data::Prompt PromptSource::at(int64_t index) const {
+data::Prompt PromptSource::at(int64_t index) {
   if (options_.name == kChainSums) {
     return encoded(data::chain_sum_problem(seed_, index, options_.chain_sums, data::Split::kTrain));
   }
   const auto count = static_cast<int64_t>(train_.size());
-  return encoded(train_[shuffled(count, seed_, index / count)[index % count]]);
+  if (index / count != epoch_) {
+    epoch_ = index / count;
+    order_ = shuffled(count, seed_, epoch_);
+  }
+  return encoded(train_[order_[index % count]]);
 }
 
 std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
@@ -58,7 +65,8 @@ std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
   if (options_.name == kChainSums) {
     prompts = data::held_out_chain_sums(kHeldOutSeed, count, options_.chain_sums);
   } else {
-    prompts.assign(held_out_.begin(), held_out_.begin() + std::min<int64_t>(count, held_out_.size()));
+    prompts.assign(held_out_.begin(),
+                   held_out_.begin() + std::min<int64_t>(count, held_out_.size()));
   }
   for (data::Prompt& prompt : prompts) prompt = encoded(std::move(prompt));
   return prompts;

@@ -1,5 +1,5 @@
-// The prompts of a stage, by number: the same number gives the same prompt in every run of the recipe, so that a resume
-// needs no cursor but the step.
+// The prompts of a stage, by number: the same number gives the same prompt in every run of the
+// recipe, so that a resume needs no cursor but the step.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,16 @@ namespace ponder::recipes {
 
 class PromptSource {
  public:
-  // Reads the dataset. Throws UserError: a dataset that is empty or cannot be read, or that leaves nothing to train on.
+  // Reads the dataset. Throws UserError: a dataset that is empty or cannot be read, or that leaves
+  // nothing to train on.
   PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer);
 
-  // Training prompt number `index`, encoded. A file is gone through in epochs, each in an order of its own.
-  data::Prompt at(int64_t index) const;
+  // Training prompt number `index`, encoded. A file is gone through in epochs, each in an order of
+  // its own.
+  data::Prompt at(int64_t index);
 
-  // The first `count` held-out problems, encoded; fewer where a file has fewer. For a file: the tenth of its prompts whose
-  // id's hash says so.
+  // The first `count` held-out problems, encoded; fewer where a file has fewer. For a file: the
+  // tenth of its prompts whose id's hash says so.
   std::vector<data::Prompt> held_out(int64_t count) const;
 
  private:
@@ -30,9 +32,12 @@ class PromptSource {
   uint64_t seed_;
   const policy::Tokenizer& tokenizer_;
   std::vector<data::Prompt> train_, held_out_;  // of a file
+  int64_t epoch_ = -1;                          // that order_ is of
+  std::vector<int64_t> order_;                  // of train_ in that epoch
 };
 
-// Problems to evaluate on: a task's held-out ones by its name ("chain_sums"), or all of a JSONL file.
+// Problems to evaluate on: a task's held-out ones by its name ("chain_sums"), or all of a JSONL
+// file.
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
                                              const policy::Tokenizer& tokenizer);
 

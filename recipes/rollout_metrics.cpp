@@ -6,7 +6,8 @@
 namespace ponder::recipes {
 namespace {
 
-void add_lengths(const std::string& suffix, const std::vector<double>& lengths, std::map<std::string, double>& out) {
+void add_lengths(const std::string& suffix, const std::vector<double>& lengths,
+                 std::map<std::string, double>& out) {
   if (lengths.empty()) return;
   const double sum = std::accumulate(lengths.begin(), lengths.end(), 0.0);
   out["completions/mean_" + suffix] = sum / static_cast<double>(lengths.size());
@@ -23,7 +24,8 @@ std::map<std::string, double> rollout_metrics(const std::vector<data::ScoredGrou
   for (const data::ScoredGroup& scored : groups) {
     for (const data::Completion& completion : scored.group.completions) {
       lengths.push_back(static_cast<double>(completion.token_ids.size()));
-      if (completion.finish_reason == data::FinishReason::kStop) terminated.push_back(lengths.back());
+      if (completion.finish_reason == data::FinishReason::kStop)
+        terminated.push_back(lengths.back());
     }
     for (const data::Score& score : scored.scores) {
       ++out[std::string("rewards/status/") + data::name_of(score.status)];
@@ -33,7 +35,8 @@ std::map<std::string, double> rollout_metrics(const std::vector<data::ScoredGrou
   for (auto& [name, value] : out) value /= count;
   add_lengths("length", lengths, out);
   add_lengths("terminated_length", terminated, out);
-  if (count > 0) out["completions/clipped_ratio"] = 1 - static_cast<double>(terminated.size()) / count;
+  if (count > 0)
+    out["completions/clipped_ratio"] = 1 - static_cast<double>(terminated.size()) / count;
   out["completions/total_length"] = std::accumulate(lengths.begin(), lengths.end(), 0.0);
   return out;
 }

@@ -1,16 +1,16 @@
 #include "recipes/run_folder.h"
 
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <optional>
 #include <utility>
 #include <vector>
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -40,14 +40,16 @@ std::vector<fs::path> entries(const fs::path& dir) {
 
 // The first key whose value differs, with both values.
 std::string first_difference(const std::string& there, const std::string& here) {
-  const auto old_keys = core::flatten_recipe(there, "recipe.toml"), new_keys = core::flatten_recipe(here, "recipe");
+  const auto old_keys = core::flatten_recipe(there, "recipe.toml"),
+             new_keys = core::flatten_recipe(here, "recipe");
   std::map<std::string, std::pair<std::string, std::string>> both;
   for (const auto& [key, value] : old_keys) both[key].first = value;
   for (const auto& [key, value] : new_keys) both[key].second = value;
   for (const auto& [key, values] : both) {
     const auto shown = [](const std::string& value) { return value.empty() ? "unset" : value; };
     if (values.first != values.second) {
-      return fmt::format("{} is {} there and {} here", key, shown(values.first), shown(values.second));
+      return fmt::format("{} is {} there and {} here", key, shown(values.first),
+                         shown(values.second));
     }
   }
   return "";
@@ -58,15 +60,20 @@ std::string first_difference(const std::string& there, const std::string& here) 
 RunFolder::RunFolder(const fs::path& dir, const std::string& recipe_text) : dir_(dir) {
   std::error_code error;
   const bool ours = fs::exists(dir_ / "recipe.toml");
-  if (fs::exists(dir_) && !fs::is_directory(dir_)) core::throw_user("{} is a file, expected a run's folder: choose another with --run", dir_.string());
-  if (!ours && fs::is_directory(dir_) && !fs::is_empty(dir_)) {
-    core::throw_user("the folder {} is not empty and no run's folder (it has no recipe.toml): choose another with --run",
+  if (fs::exists(dir_) && !fs::is_directory(dir_))
+    core::throw_user("{} is a file, expected a run's folder: choose another with --run",
                      dir_.string());
+  if (!ours && fs::is_directory(dir_) && !fs::is_empty(dir_)) {
+    core::throw_user(
+        "the folder {} is not empty and no run's folder (it has no recipe.toml): choose another "
+        "with --run",
+        dir_.string());
   }
   fs::create_directories(dir_ / "completions", error);
   if (!error) fs::create_directories(dir_ / "evaluations", error);
   if (!error) fs::create_directories(dir_ / "checkpoints", error);
-  if (error) core::throw_user("cannot make the run's folder {}: {}", dir_.string(), error.message());
+  if (error)
+    core::throw_user("cannot make the run's folder {}: {}", dir_.string(), error.message());
   lock();
   if (ours) {
     check_recipe(recipe_text);
@@ -82,24 +89,35 @@ RunFolder::~RunFolder() {
 // The kernel lets go of the lock when the process ends, however it ends.
 void RunFolder::lock() {
   lock_fd_ = ::open((dir_ / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (lock_fd_ < 0) core::throw_user("cannot open {}: is the folder writable?", (dir_ / ".lock").string());
+  if (lock_fd_ < 0)
+    core::throw_user("cannot open {}: is the folder writable?", (dir_ / ".lock").string());
   if (::flock(lock_fd_, LOCK_EX | LOCK_NB) == 0) return;
   ::close(std::exchange(lock_fd_, -1));
-  core::throw_user("another process is working in {}: wait for it, or choose another folder with --run", dir_.string());
+  core::throw_user(
+      "another process is working in {}: wait for it, or choose another folder with --run",
+      dir_.string());
 }
 
 void RunFolder::check_recipe(const std::string& recipe_text) {
-  const std::string difference = first_difference(core::read_file(dir_ / "recipe.toml", "run's recipe"), recipe_text);
+  const std::string difference =
+      first_difference(core::read_file(dir_ / "recipe.toml", "run's recipe"), recipe_text);
   if (difference.empty()) return;
-  core::throw_user("{} was made by another recipe: {}; choose another folder with --run, or remove this one",
-                   dir_.string(), difference);
+  core::throw_user(
+      "{} was made by another recipe: {}; choose another folder with --run, or remove this one",
+      dir_.string(), difference);
 }
 
-fs::path RunFolder::completions_file(int64_t step) const { return dir_ / "completions" / fmt::format("{:06}.jsonl", step); }
+fs::path RunFolder::completions_file(int64_t step) const {
+  return dir_ / "completions" / fmt::format("{:06}.jsonl", step);
+}
 
-fs::path RunFolder::evaluation_file(int64_t step) const { return dir_ / "evaluations" / fmt::format("{:06}.jsonl", step); }
+fs::path RunFolder::evaluation_file(int64_t step) const {
+  return dir_ / "evaluations" / fmt::format("{:06}.jsonl", step);
+}
 
-fs::path RunFolder::checkpoint(int64_t step) const { return dir_ / "checkpoints" / std::to_string(step); }
+fs::path RunFolder::checkpoint(int64_t step) const {
+  return dir_ / "checkpoints" / std::to_string(step);
+}
 
 int64_t RunFolder::latest_step() const {
   const fs::path latest = dir_ / "checkpoints" / "latest";
@@ -108,14 +126,18 @@ int64_t RunFolder::latest_step() const {
   if (error) return 0;
   const auto step = step_of(target);
   if (!step || !fs::is_directory(checkpoint(*step))) {
-    core::throw_user("{} points to {}, which is no checkpoint: point it to one that is there, or remove it to begin anew",
-                     latest.string(), target.string());
+    core::throw_user(
+        "{} points to {}, which is no checkpoint: point it to one that is there, or remove it to "
+        "begin anew",
+        latest.string(), target.string());
   }
   return *step;
 }
 
-void RunFolder::save_checkpoint(int64_t step, int64_t keep, const std::function<void(const fs::path&)>& fill) {
-  const fs::path checkpoints = dir_ / "checkpoints", aside = checkpoints / fmt::format("{}.part", step);
+void RunFolder::save_checkpoint(int64_t step, int64_t keep,
+                                const std::function<void(const fs::path&)>& fill) {
+  const fs::path checkpoints = dir_ / "checkpoints",
+                 aside = checkpoints / fmt::format("{}.part", step);
   fs::remove_all(aside);
   try {
     fs::create_directory(aside);
@@ -135,12 +157,14 @@ void RunFolder::save_checkpoint(int64_t step, int64_t keep, const std::function<
   core::sync_directory(checkpoints);
   std::vector<int64_t> steps;
   for (const fs::path& path : entries(checkpoints)) {
-    if (const auto found = step_of(path); found && *found <= step && path.filename() == std::to_string(*found)) {
+    if (const auto found = step_of(path);
+        found && *found <= step && path.filename() == std::to_string(*found)) {
       steps.push_back(*found);
     }
   }
   std::sort(steps.begin(), steps.end());
-  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) fs::remove_all(checkpoint(steps[i]));
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i)
+    fs::remove_all(checkpoint(steps[i]));
 }
 
 void RunFolder::forget_after(int64_t step) {

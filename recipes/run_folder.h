@@ -1,5 +1,5 @@
-// A run's folder: who made it, how far it got, where its parts lie (docs/ARCHITECTURE.md draws it). Knows names of files,
-// not what a stage puts into them.
+// A run's folder: who made it, how far it got, where its parts lie (docs/ARCHITECTURE.md draws it).
+// Knows names of files, not what a stage puts into them.
 #pragma once
 
 #include <cstdint>
@@ -11,9 +11,10 @@ namespace ponder::recipes {
 
 class RunFolder {
  public:
-  // Makes the folder, or opens one that the same recipe made. Throws UserError: the folder belongs to another recipe (the
-  // first key that differs is named), it is no run folder and not empty, or another process works in it. `recipe_text` is
-  // the resolved recipe; the folder keeps it as recipe.toml.
+  // Makes the folder, or opens one that the same recipe made. Throws UserError: the folder belongs
+  // to another recipe (the first key that differs is named), it is no run folder and not empty, or
+  // another process works in it. `recipe_text` is the resolved recipe; the folder keeps it as
+  // recipe.toml.
   RunFolder(const std::filesystem::path& dir, const std::string& recipe_text);
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -27,12 +28,14 @@ class RunFolder {
   // The step of checkpoints/latest; 0 where there is none.
   int64_t latest_step() const;
 
-  // Writes checkpoints/STEP through `fill(folder)`: aside first, synced, renamed, then `latest` is switched; then all but
-  // the newest `keep` are removed. Where `fill` throws, nothing of it stays and `latest` is as before.
-  void save_checkpoint(int64_t step, int64_t keep, const std::function<void(const std::filesystem::path&)>& fill);
+  // Writes checkpoints/STEP through `fill(folder)`: aside first, synced, renamed, then `latest` is
+  // switched; then all but the newest `keep` are removed. Where `fill` throws, nothing of it stays
+  // and `latest` is as before.
+  void save_checkpoint(int64_t step, int64_t keep,
+                       const std::function<void(const std::filesystem::path&)>& fill);
 
-  // Removes what was written after `step`: completions, evaluations and checkpoints of later steps, and half-made
-  // checkpoints. (metrics.jsonl is core::MetricsLog's.)
+  // Removes what was written after `step`: completions, evaluations and checkpoints of later steps,
+  // and half-made checkpoints. (metrics.jsonl is core::MetricsLog's.)
   void forget_after(int64_t step);
 
  private:

@@ -1,4 +1,5 @@
-// A stage of training as the loop in train.h sees it: steps, evaluations, state. What it trains, and how, is its own.
+// A stage of training as the loop in train.h sees it: steps, evaluations, state. What it trains,
+// and how, is its own.
 #pragma once
 
 #include <cstdint>
@@ -22,14 +23,18 @@ class Stage {
 
   virtual int64_t num_steps() const = 0;
 
-  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Also writes what a person may want to
-  // read later (completions) into `completions_file`.
-  virtual Metrics step(int64_t step, const std::filesystem::path& completions_file, const Say& say) = 0;
+  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Also writes
+  // what a person may want to read later (completions) into `completions_file`.
+  virtual Metrics step(int64_t step, const std::filesystem::path& completions_file,
+                       const Say& say) = 0;
 
-  // Held-out metrics of the state as it is; completions go to `evaluation_file`. Empty: the recipe wants none.
-  virtual Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file, const Say& say) = 0;
+  // Held-out metrics of the state as it is; completions go to `evaluation_file`. Empty: the recipe
+  // wants none.
+  virtual Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
+                           const Say& say) = 0;
 
-  // Everything that step() depends on, as a Hugging Face folder with the trainer's state beside the weights.
+  // Everything that step() depends on, as a Hugging Face folder with the trainer's state beside the
+  // weights.
   virtual void save(int64_t step, const std::filesystem::path& checkpoint) const = 0;
   virtual void restore(const std::filesystem::path& checkpoint) = 0;
 

@@ -1,10 +1,10 @@
 #include "recipes/summary.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <sstream>
+
+#include <fmt/format.h>
 
 #include "core/file.h"
 
@@ -37,26 +37,33 @@ std::vector<json> read_lines(const std::filesystem::path& path) {
   return out;
 }
 
-bool is_right(const json& group) { return group["completions"][0]["status"] == "ok"; }
+bool is_right(const json& group) {
+  return group["completions"][0]["status"] == "ok";
+}
 
 std::string completion_text(const json& group) {
   const json& completion = group["completions"][0];
-  return fmt::format("{}   [{} tokens, {}]", completion["text"].get<std::string>(), completion["num_tokens"].get<int64_t>(),
+  return fmt::format("{}   [{} tokens, {}]", completion["text"].get<std::string>(),
+                     completion["num_tokens"].get<int64_t>(),
                      completion["reason"].get<std::string>());
 }
 
 }  // namespace
 
 std::string before_after_table(const std::vector<core::StepRecord>& records) {
-  const auto evaluated = [](const core::StepRecord& record) { return record.metrics.contains("eval/accuracy"); };
+  const auto evaluated = [](const core::StepRecord& record) {
+    return record.metrics.contains("eval/accuracy");
+  };
   const auto first = std::find_if(records.begin(), records.end(), evaluated);
   const auto last = std::find_if(records.rbegin(), records.rend(), evaluated);
   if (first == records.end() || first->step == last->step) return "";
-  std::string text = fmt::format("{:<32}{:>12}{:>12}\n", "held-out problems", fmt::format("step {}", first->step),
-                                 fmt::format("step {}", last->step));
+  std::string text =
+      fmt::format("{:<32}{:>12}{:>12}\n", "held-out problems", fmt::format("step {}", first->step),
+                  fmt::format("step {}", last->step));
   for (const Row& row : kRows) {
     if (!first->metrics.contains(row.key) || !last->metrics.contains(row.key)) continue;
-    text += fmt::format("  {:<30}{:>12}{:>12}\n", row.label, cell(first->metrics.at(row.key), row.is_share),
+    text += fmt::format("  {:<30}{:>12}{:>12}\n", row.label,
+                        cell(first->metrics.at(row.key), row.is_share),
                         cell(last->metrics.at(row.key), row.is_share));
   }
   return text;

@@ -1,11 +1,11 @@
 #include "recipes/train.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <functional>
 #include <memory>
 #include <span>
+
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/metrics.h"
@@ -40,7 +40,8 @@ Loaded load_as(const core::Recipe& file, std::unique_ptr<Stage> (*make)(const Re
   if (recipe.model_name_or_path.empty()) {
     core::throw_user("the recipe names no model: set model_name_or_path to a Hugging Face folder");
   }
-  return {core::RecipeWriter::text_of(recipe), recipe.eval, recipe.save, [recipe, make] { return make(recipe); }};
+  return {core::RecipeWriter::text_of(recipe), recipe.eval, recipe.save,
+          [recipe, make] { return make(recipe); }};
 }
 
 Loaded load(const TrainRequest& request) {
@@ -49,14 +50,18 @@ Loaded load(const TrainRequest& request) {
   if (stage == "grpo") return load_as<GrpoRecipe>(file, make_grpo_stage);
   if (stage == "pretrain") return load_as<PretrainRecipe>(file, make_pretrain_stage);
   const std::vector<std::string> known = {"grpo", "pretrain"};
-  if (stage.empty()) core::throw_user("{}: the key stage is missing, expected one of: grpo, pretrain", request.recipe.string());
-  core::throw_user("{}: stage: unknown stage '{}'{}", request.recipe.string(), stage, core::suggestion(stage, known));
+  if (stage.empty())
+    core::throw_user("{}: the key stage is missing, expected one of: grpo, pretrain",
+                     request.recipe.string());
+  core::throw_user("{}: stage: unknown stage '{}'{}", request.recipe.string(), stage,
+                   core::suggestion(stage, known));
 }
 
 // The loop over the steps that are left.
 class Loop {
  public:
-  Loop(const Loaded& recipe, Stage& stage, RunFolder& folder, int64_t resumed, int64_t last, std::FILE* out)
+  Loop(const Loaded& recipe, Stage& stage, RunFolder& folder, int64_t resumed, int64_t last,
+       std::FILE* out)
       : recipe_(recipe),
         stage_(stage),
         folder_(folder),
@@ -97,15 +102,17 @@ class Loop {
     core::StepLine line = stage_.line(metrics);
     line.step = step;
     line.num_steps = stage_.num_steps();
-    line.eta_s = seconds_ / static_cast<double>(step - first_ + 1) * static_cast<double>(last_ - step);
+    line.eta_s =
+        seconds_ / static_cast<double>(step - first_ + 1) * static_cast<double>(last_ - step);
     step_text_ = core::format_step(line);
     progress_.step(step_text_);
   }
 
   void save(int64_t step) {
     const core::Stopwatch watch;
-    folder_.save_checkpoint(step, recipe_.save.save_total_limit,
-                            [&](const std::filesystem::path& checkpoint) { stage_.save(step, checkpoint); });
+    folder_.save_checkpoint(
+        step, recipe_.save.save_total_limit,
+        [&](const std::filesystem::path& checkpoint) { stage_.save(step, checkpoint); });
     save_seconds_ = watch.seconds();
   }
 
@@ -133,7 +140,8 @@ void print_summary(const RunFolder& folder, std::FILE* out) {
   }
   const std::string table = before_after_table(records);
   if (table.empty()) return;
-  fmt::print(out, "\n{}\n{}\n", table, side_by_side(folder.evaluation_file(0), folder.evaluation_file(evaluated)));
+  fmt::print(out, "\n{}\n{}\n", table,
+             side_by_side(folder.evaluation_file(0), folder.evaluation_file(evaluated)));
 }
 
 }  // namespace
@@ -142,15 +150,18 @@ bool train(const TrainRequest& request, std::FILE* out) {
   const Loaded recipe = load(request);
   const std::unique_ptr<Stage> stage = recipe.make();
   if (request.check_only) {
-    fmt::print(out, "{}: the recipe, its model and its data are in order\n", request.recipe.string());
+    fmt::print(out, "{}: the recipe, its model and its data are in order\n",
+               request.recipe.string());
     return true;
   }
-  const std::filesystem::path dir = request.run_dir.empty() ? "runs" / request.recipe.stem() : request.run_dir;
+  const std::filesystem::path dir =
+      request.run_dir.empty() ? "runs" / request.recipe.stem() : request.run_dir;
   RunFolder folder(dir, recipe.resolved);
   const int64_t resumed = folder.latest_step();
   folder.forget_after(resumed);
   if (resumed > 0) stage->restore(folder.checkpoint(resumed));
-  const int64_t total = stage->num_steps(), last = std::min(total, request.stop_at_step.value_or(total));
+  const int64_t total = stage->num_steps(),
+                last = std::min(total, request.stop_at_step.value_or(total));
   const std::string what = resumed == total ? fmt::format("finished after {} steps:", total)
                            : resumed == 0   ? "training into"
                                             : fmt::format("going on after step {} in", resumed);
@@ -164,7 +175,9 @@ bool train(const TrainRequest& request, std::FILE* out) {
   const std::filesystem::path report = dir / "report.html";
   write_report(std::span(&dir, 1), report);
   fmt::print(out, "report: {}\n", report.string());
-  if (done < total) fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done, total);
+  if (done < total)
+    fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done,
+               total);
   return !core::stop_requested();
 }
 

@@ -12,15 +12,17 @@ namespace ponder::recipes {
 
 struct TrainRequest {
   std::filesystem::path recipe;
-  std::vector<std::string> overrides;    // key=value words
-  std::filesystem::path run_dir;         // empty: runs/<the recipe's name>
-  std::optional<int64_t> stop_at_step;   // --max-steps: end there as Ctrl-C would; the recipe's schedules do not change
-  bool check_only = false;               // read everything, train nothing
+  std::vector<std::string> overrides;  // key=value words
+  std::filesystem::path run_dir;       // empty: runs/<the recipe's name>
+  std::optional<int64_t>
+      stop_at_step;  // --max-steps: end there as Ctrl-C would; the recipe's schedules do not change
+  bool check_only = false;  // read everything, train nothing
 };
 
-// Trains from the start, or goes on from the run folder's latest checkpoint: metrics are the same bits as an uninterrupted
-// run's. Progress and the closing table go to `out`. Returns true when the recipe's steps (or stop_at_step) are done, false
-// after a stop signal, with everything saved. Throws UserError, RunError.
+// Trains from the start, or goes on from the run folder's latest checkpoint: metrics are the same
+// bits as an uninterrupted run's. Progress and the closing table go to `out`. Returns true when the
+// recipe's steps (or stop_at_step) are done, false after a stop signal, with everything saved.
+// Throws UserError, RunError.
 bool train(const TrainRequest& request, std::FILE* out);
 
 }  // namespace ponder::recipes

@@ -11,7 +11,8 @@ namespace {
 
 policy::NamedTensors all_tensors(const policy::Model& model, const policy::AdamW& optimizer) {
   policy::NamedTensors out;
-  for (const policy::Parameter& p : model.parameters()) out.emplace_back("weight." + p.name, p.tensor.detach());
+  for (const policy::Parameter& p : model.parameters())
+    out.emplace_back("weight." + p.name, p.tensor.detach());
   for (auto& [name, tensor] : optimizer.state()) out.emplace_back(name, tensor);
   return out;
 }
@@ -24,15 +25,17 @@ void save_trainer_state(const std::filesystem::path& checkpoint, const policy::M
   core::write_file_atomic(checkpoint / "trainer.json", counters.dump(2) + "\n");
 }
 
-nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                                     const policy::AdamW& optimizer) {
+nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint,
+                                     const policy::Model& model, const policy::AdamW& optimizer) {
   const at::NoGradGuard no_grad;
   const policy::SafetensorsFile file(checkpoint / "trainer.safetensors");
   for (auto& [name, tensor] : all_tensors(model, optimizer)) {
     const at::Tensor saved = file.tensor(name);
     if (saved.sizes() != tensor.sizes()) {
-      core::throw_user("{}: tensor '{}' has another shape than this recipe's model: the checkpoint is of another model",
-                       file.path().string(), name);
+      core::throw_user(
+          "{}: tensor '{}' has another shape than this recipe's model: the checkpoint is of "
+          "another model",
+          file.path().string(), name);
     }
     tensor.copy_(saved);
   }

@@ -1,15 +1,14 @@
-// The part of a checkpoint that is no Hugging Face folder: trainer.safetensors (moments, master weights) and trainer.json
-// (counters) beside the weights.
+// The part of a checkpoint that is no Hugging Face folder: trainer.safetensors (moments, master
+// weights) and trainer.json (counters) beside the weights.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <ATen/core/Tensor.h>
 
 #include "policy/model.h"
 #include "policy/optimizer.h"
@@ -20,8 +19,9 @@ namespace ponder::recipes {
 void save_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
                         const policy::AdamW& optimizer, const nlohmann::json& counters);
 
-// Puts them back in place and returns the counters. Throws UserError where the checkpoint is damaged or does not fit.
-nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                                     const policy::AdamW& optimizer);
+// Puts them back in place and returns the counters. Throws UserError where the checkpoint is
+// damaged or does not fit.
+nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint,
+                                     const policy::Model& model, const policy::AdamW& optimizer);
 
 }  // namespace ponder::recipes

@@ -5,7 +5,8 @@
 namespace ponder::rollout {
 
 BlockPool::BlockPool(int64_t num_blocks) : owners_(num_blocks, 0) {
-  for (int64_t block = num_blocks - 1; block >= 0; --block) free_.push_back(static_cast<int32_t>(block));
+  for (int64_t block = num_blocks - 1; block >= 0; --block)
+    free_.push_back(static_cast<int32_t>(block));
 }
 
 int32_t BlockPool::take() {

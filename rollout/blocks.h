@@ -1,5 +1,5 @@
-// Who owns which block of the paged cache: numbers only, no tensors. Blocks are shared by reference (a prompt's full
-// blocks by its whole group) and free again when their last owner lets go.
+// Who owns which block of the paged cache: numbers only, no tensors. Blocks are shared by reference
+// (a prompt's full blocks by its whole group) and free again when their last owner lets go.
 #pragma once
 
 #include <cstdint>

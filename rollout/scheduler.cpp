@@ -4,8 +4,8 @@
 
 namespace ponder::rollout {
 
-Scheduler::Scheduler(const Limits& limits, std::vector<int64_t> prompt_lengths, size_t samples, int64_t completion_max,
-                     int64_t context_max)
+Scheduler::Scheduler(const Limits& limits, std::vector<int64_t> prompt_lengths, size_t samples,
+                     int64_t completion_max, int64_t context_max)
     : limits_(limits),
       prompt_lengths_(std::move(prompt_lengths)),
       samples_(samples),
@@ -32,7 +32,9 @@ bool Scheduler::start_prompt(Admission& admission, int64_t& prefill_tokens) {
   const bool room = prefill_tokens == 0 || prefill_tokens + length <= limits_.prefill_tokens_max;
   const int64_t total = std::min(length + completion_max_, context_max_);
   const int64_t needed = blocks_for(total) + 1;
-  if (!room || static_cast<int64_t>(running_.size()) >= limits_.max_running || pool_.num_free() < needed) return false;
+  if (!room || static_cast<int64_t>(running_.size()) >= limits_.max_running ||
+      pool_.num_free() < needed)
+    return false;
   for (int64_t i = 0; i < blocks_for(length); ++i) prompt_blocks_.push_back(pool_.take());
   admission.prefills.push_back({next_prompt_, prompt_blocks_});
   prefill_tokens += length;
@@ -45,13 +47,15 @@ bool Scheduler::start_sample(Admission& admission) {
   Sequence sequence{.prompt = next_prompt_, .sample = next_sample_, .length = length};
   sequence.length_max = std::min(length + completion_max_, context_max_);
   const int64_t own = blocks_for(sequence.length_max) - full;
-  if (static_cast<int64_t>(running_.size()) >= limits_.max_running || pool_.num_free() < own) return false;
+  if (static_cast<int64_t>(running_.size()) >= limits_.max_running || pool_.num_free() < own)
+    return false;
   for (int64_t i = 0; i < full; ++i) {
     pool_.share(prompt_blocks_[i]);
     sequence.blocks.push_back(prompt_blocks_[i]);
   }
   for (int64_t i = 0; i < own; ++i) sequence.blocks.push_back(pool_.take());
-  if (length % limits_.block_size != 0) admission.copies.push_back({prompt_blocks_[full], sequence.blocks[full]});
+  if (length % limits_.block_size != 0)
+    admission.copies.push_back({prompt_blocks_[full], sequence.blocks[full]});
   running_.push_back(std::move(sequence));
   ++next_sample_;
   ++admission.num_new;

@@ -1,8 +1,8 @@
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
 #include <chrono>
 #include <thread>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "tests/support/small_run.h"
 
@@ -47,20 +47,24 @@ test::Outcome* Train::outcome_ = nullptr;
 
 TEST_F(Train, LeavesTheRunFolder) {
   ASSERT_EQ(outcome_->status, 0) << outcome_->err;
-  for (const char* part : {"recipe.toml", "metrics.jsonl", "tensorboard", "completions/000006.jsonl", "report.html",
-                           "checkpoints/6/config.json", "checkpoints/6/model.safetensors", "checkpoints/6/tokenizer.json",
-                           "checkpoints/6/generation_config.json", "checkpoints/latest/model.safetensors"}) {
+  for (const char* part :
+       {"recipe.toml", "metrics.jsonl", "tensorboard", "completions/000006.jsonl", "report.html",
+        "checkpoints/6/config.json", "checkpoints/6/model.safetensors",
+        "checkpoints/6/tokenizer.json", "checkpoints/6/generation_config.json",
+        "checkpoints/latest/model.safetensors"}) {
     EXPECT_TRUE(fs::exists(whole() / part)) << part;
   }
   const auto records = core::read_metrics(whole() / "metrics.jsonl");
   ASSERT_EQ(records.size(), 7u);
-  for (const char* name : {"eval/accuracy", "eval/format", "eval/mean_length", "eval/sampled_accuracy"}) {
+  for (const char* name :
+       {"eval/accuracy", "eval/format", "eval/mean_length", "eval/sampled_accuracy"}) {
     EXPECT_TRUE(records.front().metrics.contains(name)) << name;
     EXPECT_TRUE(records.back().metrics.contains(name)) << name;
   }
-  for (const char* name : {"reward", "reward_std", "rewards/accuracy/mean", "completions/mean_length", "kl", "entropy",
-                           "clip_ratio/region_mean", "grad_norm", "learning_rate", "num_tokens", "loss", "timing_s/sample",
-                           "timing_s/train", "sampling/sampling_logp_difference/max"}) {
+  for (const char* name :
+       {"reward", "reward_std", "rewards/accuracy/mean", "completions/mean_length", "kl", "entropy",
+        "clip_ratio/region_mean", "grad_norm", "learning_rate", "num_tokens", "loss",
+        "timing_s/sample", "timing_s/train", "sampling/sampling_logp_difference/max"}) {
     EXPECT_TRUE(records.back().metrics.contains(name)) << name;
   }
   // Sampler and trainer are the same weights and agree.
@@ -109,7 +113,8 @@ TEST_F(Train, GoesOnAfterKillNine) {
   EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(whole()));
   EXPECT_EQ(test::read_text(run / "checkpoints/6/model.safetensors"),
             test::read_text(whole() / "checkpoints/6/model.safetensors"));
-  EXPECT_EQ(test::read_text(run / "completions/000005.jsonl"), test::read_text(whole() / "completions/000005.jsonl"));
+  EXPECT_EQ(test::read_text(run / "completions/000005.jsonl"),
+            test::read_text(whole() / "completions/000005.jsonl"));
 }
 
 TEST_F(Train, CtrlCFinishesTheStepAndSaves) {
@@ -135,7 +140,8 @@ TEST_F(Train, AFinishedRunIsNotTrainedAgain) {
 
 TEST_F(Train, KeepsTheNewestCheckpoints) {
   std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(whole() / "checkpoints")) names.push_back(entry.path().filename());
+  for (const auto& entry : fs::directory_iterator(whole() / "checkpoints"))
+    names.push_back(entry.path().filename());
   EXPECT_THAT(names, ::testing::UnorderedElementsAre("5", "6", "latest"));
 }
 

@@ -9,15 +9,20 @@ namespace {
 class Transformers : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (test::oracle_python().empty()) GTEST_SKIP() << "PONDER_ORACLE_PYTHON is not set: `make test` sets it where tools/oracle could install transformers";
+    if (test::oracle_python().empty())
+      GTEST_SKIP() << "PONDER_ORACLE_PYTHON is not set: `make test` sets it where tools/oracle "
+                      "could install transformers";
   }
   static void expect_agreement(const std::string& model) {
-    const test::Outcome outcome = test::run({test::oracle_python(), "tests/cli/compare_transformers.py", test::kPonder, model});
+    const test::Outcome outcome = test::run(
+        {test::oracle_python(), "tests/cli/compare_transformers.py", test::kPonder, model});
     EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
   }
 };
 
-TEST_F(Transformers, AgreesOnTheShippedBaseModel) { expect_agreement("examples/tiny-v3-base"); }
+TEST_F(Transformers, AgreesOnTheShippedBaseModel) {
+  expect_agreement("examples/tiny-v3-base");
+}
 
 TEST_F(Transformers, AgreesOnACheckpoint) {
   const test::TempDir folder;

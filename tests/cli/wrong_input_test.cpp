@@ -1,10 +1,11 @@
-// Each wrong input is one clear line on stderr that names the place and the remedy, and exit status 2.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
+// Each wrong input is one clear line on stderr that names the place and the remedy, and exit
+// status 2.
 #include <algorithm>
 #include <fstream>
 #include <functional>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include "tests/support/small_run.h"
 
@@ -28,7 +29,9 @@ class DamagedModel : public ::testing::Test {
     const fs::path model = folder_.path() / "model";
     fs::copy("examples/tiny-v3-base", model);
     change(model);
-    expect_wrong(test::small_run(folder_.path() / "run", {"model_name_or_path=\"" + model.string() + "\""}), want);
+    expect_wrong(
+        test::small_run(folder_.path() / "run", {"model_name_or_path=\"" + model.string() + "\""}),
+        want);
     EXPECT_FALSE(fs::exists(folder_.path() / "run"));  // nothing half made
     fs::remove_all(model);
   }
@@ -49,39 +52,65 @@ class DamagedModel : public ::testing::Test {
 TEST_F(DamagedModel, IsNamed) {
   const auto weights = [](const fs::path& m) { return m / "model.safetensors"; };
   expect_refused([&](const fs::path& m) { fs::remove(weights(m)); }, "model.safetensors");
-  expect_refused([&](const fs::path& m) { fs::resize_file(weights(m), fs::file_size(weights(m)) / 2); }, "truncated");
+  expect_refused(
+      [&](const fs::path& m) { fs::resize_file(weights(m), fs::file_size(weights(m)) / 2); },
+      "truncated");
   expect_refused([&](const fs::path& m) { fs::resize_file(weights(m), 5); }, "model.safetensors");
-  expect_refused([&](const fs::path& m) { overwrite(weights(m), 0, "\xff\xff\xff\xff"); }, "model.safetensors");
+  expect_refused([&](const fs::path& m) { overwrite(weights(m), 0, "\xff\xff\xff\xff"); },
+                 "model.safetensors");
   expect_refused([&](const fs::path& m) { overwrite(weights(m), 8, "xxxx"); }, "model.safetensors");
-  expect_refused([&](const fs::path& m) { overwrite(weights(m), fs::file_size(weights(m)) - 2, "\xff\xff"); }, "not finite");
+  expect_refused(
+      [&](const fs::path& m) { overwrite(weights(m), fs::file_size(weights(m)) - 2, "\xff\xff"); },
+      "not finite");
   expect_refused([](const fs::path& m) { fs::remove(m / "config.json"); }, "config.json");
   expect_refused([](const fs::path& m) { fs::remove(m / "tokenizer.json"); }, "tokenizer.json");
-  expect_refused([](const fs::path& m) { replace(m / "config.json", "deepseek_v3", "deepseek_v9"); }, "did you mean 'deepseek_v3'?");
-  expect_refused([](const fs::path& m) { replace(m / "config.json", "\"hidden_size\": 96", "\"hidden_size\": 64"); }, "expected shape");
-  expect_refused([](const fs::path& m) { replace(m / "config.json", "\"eos_token_id\": 1", "\"eos_token_id\": 4000"); }, "eos_token_id 4000");
-  expect_refused([](const fs::path& m) { replace(m / "tokenizer.json", "\"id\": 450", "\"id\": 1450"); }, "the tokenizer does not fit the model");
+  expect_refused(
+      [](const fs::path& m) { replace(m / "config.json", "deepseek_v3", "deepseek_v9"); },
+      "did you mean 'deepseek_v3'?");
+  expect_refused(
+      [](const fs::path& m) {
+        replace(m / "config.json", "\"hidden_size\": 96", "\"hidden_size\": 64");
+      },
+      "expected shape");
+  expect_refused(
+      [](const fs::path& m) {
+        replace(m / "config.json", "\"eos_token_id\": 1", "\"eos_token_id\": 4000");
+      },
+      "eos_token_id 4000");
+  expect_refused(
+      [](const fs::path& m) { replace(m / "tokenizer.json", "\"id\": 450", "\"id\": 1450"); },
+      "the tokenizer does not fit the model");
 }
 
 TEST(WrongInput, OfTheRecipeIsNamed) {
   const test::TempDir folder;
-  const auto with = [&](const std::string& word) { return test::small_run(folder.path() / "run", {word}); };
-  expect_wrong(with("grpo.num_generation=4"), "grpo.num_generation: unknown key, did you mean 'num_generations'?");
-  expect_wrong(with("grpo.num_generations=many"), "grpo.num_generations: expected an integer, found the string 'many'");
+  const auto with = [&](const std::string& word) {
+    return test::small_run(folder.path() / "run", {word});
+  };
+  expect_wrong(with("grpo.num_generation=4"),
+               "grpo.num_generation: unknown key, did you mean 'num_generations'?");
+  expect_wrong(with("grpo.num_generations=many"),
+               "grpo.num_generations: expected an integer, found the string 'many'");
   expect_wrong(with("grpo.loss.loss_type=dappo"), "did you mean 'dapo'?");
-  expect_wrong(with("reward.reward_funcs=[\"acuracy\"]"), "reward_weights has 2 entries, expected 1");
-  expect_wrong(with("reward.reward_funcs=[\"acuracy\", \"format\"]"), "unknown reward 'acuracy', did you mean 'accuracy'?");
+  expect_wrong(with("reward.reward_funcs=[\"acuracy\"]"),
+               "reward_weights has 2 entries, expected 1");
+  expect_wrong(with("reward.reward_funcs=[\"acuracy\", \"format\"]"),
+               "unknown reward 'acuracy', did you mean 'accuracy'?");
   expect_wrong(with("model_name_or_path=nowhere"), "no model folder nowhere");
   expect_wrong(with("stage=grop"), "unknown stage 'grop', did you mean 'grpo'?");
-  expect_wrong({test::kPonder, "train", "recipes/nowhere.toml"}, "cannot read the recipe recipes/nowhere.toml");
+  expect_wrong({test::kPonder, "train", "recipes/nowhere.toml"},
+               "cannot read the recipe recipes/nowhere.toml");
   EXPECT_TRUE(fs::is_empty(folder.path()));
   std::ofstream(folder.path() / "r.toml") << "stage = \"grpo\"\nsed = 1\n";
-  expect_wrong({test::kPonder, "train", (folder.path() / "r.toml").string()}, "r.toml:2:7: sed: unknown key, did you mean 'seed'?");
+  expect_wrong({test::kPonder, "train", (folder.path() / "r.toml").string()},
+               "r.toml:2:7: sed: unknown key, did you mean 'seed'?");
 }
 
 TEST(WrongInput, OfTheDatasetIsNamed) {
   const test::TempDir folder;
   const fs::path data = folder.path() / "data.jsonl";
-  const auto words = test::small_run(folder.path() / "run", {"dataset.name=\"" + data.string() + "\""});
+  const auto words =
+      test::small_run(folder.path() / "run", {"dataset.name=\"" + data.string() + "\""});
   expect_wrong(words, "cannot read the dataset " + data.string());
   std::ofstream(data) << "\n";
   expect_wrong(words, "the dataset " + data.string() + " is empty");
@@ -106,8 +135,10 @@ TEST(WrongInput, AFullDiskLosesNothing) {
   const test::TempDir folder;
   const std::string disk = (folder.path() / "disk").string();
   fs::create_directory(disk);
-  if (test::run({"mount", "-t", "tmpfs", "-o", "size=14m", "tmpfs", disk}).status != 0) GTEST_SKIP() << "may not mount a tmpfs";
-  const auto words = test::small_run(disk + "/run", {"eval.num_prompts=0", "save.save_total_limit=6"});
+  if (test::run({"mount", "-t", "tmpfs", "-o", "size=14m", "tmpfs", disk}).status != 0)
+    GTEST_SKIP() << "may not mount a tmpfs";
+  const auto words =
+      test::small_run(disk + "/run", {"eval.num_prompts=0", "save.save_total_limit=6"});
   const test::Outcome full = test::run(words);
   EXPECT_EQ(full.status, 2) << full.out << full.err;
   EXPECT_THAT(full.err, HasSubstr("No space left on device"));
@@ -117,14 +148,20 @@ TEST(WrongInput, AFullDiskLosesNothing) {
   }
   EXPECT_EQ(test::run({"mount", "-o", "remount,size=200m", disk}).status, 0);
   EXPECT_EQ(test::run(words).status, 0);
-  ASSERT_EQ(test::run(test::small_run(folder.path() / "whole", {"eval.num_prompts=0", "save.save_total_limit=6"})).status, 0);
+  ASSERT_EQ(test::run(test::small_run(folder.path() / "whole",
+                                      {"eval.num_prompts=0", "save.save_total_limit=6"}))
+                .status,
+            0);
   EXPECT_EQ(test::stable_metrics(disk + "/run"), test::stable_metrics(folder.path() / "whole"));
   EXPECT_EQ(test::run({"umount", disk}).status, 0);
 }
 
 TEST(WrongInput, OfTheProgramIsExplained) {
-  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-           {test::kPonder}, {test::kPonder, "trian"}, {test::kPonder, "train"}, {test::kPonder, "train", "--seed"}}) {
+  for (const std::vector<std::string>& words :
+       std::vector<std::vector<std::string>>{{test::kPonder},
+                                             {test::kPonder, "trian"},
+                                             {test::kPonder, "train"},
+                                             {test::kPonder, "train", "--seed"}}) {
     const test::Outcome outcome = test::run(words);
     EXPECT_EQ(outcome.status, 2);
     EXPECT_FALSE(outcome.err.empty());

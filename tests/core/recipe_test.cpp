@@ -59,7 +59,8 @@ std::string error_of(const std::string& text, const std::vector<std::string>& ov
 }
 
 TEST(Recipe, FileBeatsDefaultAndWordBeatsFile) {
-  const Options o = read("seed = 5\n[grpo]\nepsilon = 0.3\nloss_type = 'grpo'\n", {"seed=7", "grpo.epsilon_high=0.28"});
+  const Options o = read("seed = 5\n[grpo]\nepsilon = 0.3\nloss_type = 'grpo'\n",
+                         {"seed=7", "grpo.epsilon_high=0.28"});
   EXPECT_EQ(o.seed, 7);
   EXPECT_EQ(o.grpo.epsilon, 0.3);
   EXPECT_EQ(o.grpo.epsilon_high, 0.28);
@@ -72,10 +73,15 @@ TEST(Recipe, WordMayMakeATableAndABareString) {
   EXPECT_EQ(o.name, "hello there");
 }
 
-TEST(Recipe, IntegerServesAsNumber) { EXPECT_EQ(read("[grpo]\nepsilon = 1").grpo.epsilon, 1.0); }
+TEST(Recipe, IntegerServesAsNumber) {
+  EXPECT_EQ(read("[grpo]\nepsilon = 1").grpo.epsilon, 1.0);
+}
 
 TEST(Recipe, ErrorsNamePlaceAndRemedy) {
-  const struct { const char* text; const char* want; } cases[] = {
+  const struct {
+    const char* text;
+    const char* want;
+  } cases[] = {
       {"\nsed = 1", "r.toml:2:7: sed: unknown key, did you mean 'seed'?"},
       {"[grpo]\nepsilom = 1", "grpo.epsilom: unknown key, did you mean 'epsilon'?"},
       {"[grop]\nepsilon = 1", "grop: unknown key, did you mean 'grpo'?"},
@@ -98,15 +104,18 @@ TEST(Recipe, ErrorsNamePlaceAndRemedy) {
 }
 
 TEST(Recipe, ErrorsOfWordsNameTheCommandLine) {
-  EXPECT_EQ(error_of("", {"grpo.epsilom=1"}), "command line: grpo.epsilom: unknown key, did you mean 'epsilon'?");
-  EXPECT_EQ(error_of("", {"seed=x"}), "command line: seed: expected an integer, found the string 'x'");
+  EXPECT_EQ(error_of("", {"grpo.epsilom=1"}),
+            "command line: grpo.epsilom: unknown key, did you mean 'epsilon'?");
+  EXPECT_EQ(error_of("", {"seed=x"}),
+            "command line: seed: expected an integer, found the string 'x'");
   EXPECT_EQ(error_of("", {"seed"}), "command line: expected key=value, found 'seed'");
   EXPECT_THAT(error_of("seed = 1", {"seed.x=1"}), HasSubstr("'seed' is no table"));
   EXPECT_THAT(error_of("", {"grop.x=1"}), HasSubstr("command line: grop: unknown key"));
 }
 
 TEST(Recipe, AllProblemsAreReportedAtOnce) {
-  EXPECT_THAT(error_of("sed = 1\nbf16 = 2\n"), AllOf(HasSubstr("sed: unknown"), HasSubstr("bf16: expected")));
+  EXPECT_THAT(error_of("sed = 1\nbf16 = 2\n"),
+              AllOf(HasSubstr("sed: unknown"), HasSubstr("bf16: expected")));
 }
 
 TEST(RecipeWriter, WritesEveryDefaultAndReadsBackTheSame) {

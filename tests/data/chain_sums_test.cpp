@@ -1,9 +1,9 @@
 #include "data/chain_sums.h"
 
-#include <gtest/gtest.h>
-
 #include <regex>
 #include <set>
+
+#include <gtest/gtest.h>
 
 namespace ponder::data {
 namespace {
@@ -12,7 +12,8 @@ namespace {
 int evaluate(const std::string& expression) {
   static const std::regex term("[+-]?[0-9]+");
   int total = 0;
-  for (std::sregex_iterator it(expression.begin(), expression.end(), term), end; it != end; ++it) total += std::stoi(it->str());
+  for (std::sregex_iterator it(expression.begin(), expression.end(), term), end; it != end; ++it)
+    total += std::stoi(it->str());
   return total;
 }
 
@@ -71,9 +72,12 @@ TEST(ChainSum, AFewPercentOfAllAreHeldOut) {
 }
 
 TEST(ChainSum, NumberAndSeedMakeTheProblem) {
-  EXPECT_EQ(chain_sum_problem(1, 5, {}, Split::kTrain).id, chain_sum_problem(1, 5, {}, Split::kTrain).id);
-  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id, chain_sum_problem(1, 6, {}, Split::kTrain).id);
-  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id, chain_sum_problem(2, 5, {}, Split::kTrain).id);
+  EXPECT_EQ(chain_sum_problem(1, 5, {}, Split::kTrain).id,
+            chain_sum_problem(1, 5, {}, Split::kTrain).id);
+  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id,
+            chain_sum_problem(1, 6, {}, Split::kTrain).id);
+  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id,
+            chain_sum_problem(2, 5, {}, Split::kTrain).id);
 }
 
 TEST(Corpus, HasTheKindsInTheirShares) {
@@ -82,10 +86,16 @@ TEST(Corpus, HasTheKindsInTheirShares) {
   const int n = 20000;
   for (int64_t i = 0; i < n; ++i) {
     const std::string text = corpus_document(1, i, options).text;
-    if (text.starts_with("Maths page")) ++kinds["worked"];
-    else if (text.starts_with("Facts")) ++kinds["facts"];
-    else if (std::regex_search(text, std::regex("Assistant:<think>[a-z ]*</think><answer>[0-9]+</answer>$"))) ++kinds["direct"];
-    else if (std::regex_search(text, std::regex("Assistant:<think>[0-9].*</think><answer>[0-9]+</answer>$"))) ++kinds["steps"];
+    if (text.starts_with("Maths page"))
+      ++kinds["worked"];
+    else if (text.starts_with("Facts"))
+      ++kinds["facts"];
+    else if (std::regex_search(
+                 text, std::regex("Assistant:<think>[a-z ]*</think><answer>[0-9]+</answer>$")))
+      ++kinds["direct"];
+    else if (std::regex_search(
+                 text, std::regex("Assistant:<think>[0-9].*</think><answer>[0-9]+</answer>$")))
+      ++kinds["steps"];
   }
   EXPECT_NEAR(kinds["worked"] / double(n), options.worked, 0.01);
   EXPECT_NEAR(kinds["facts"] / double(n), options.facts, 0.01);

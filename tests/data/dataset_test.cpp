@@ -10,7 +10,9 @@ using ::testing::HasSubstr;
 
 TEST(ParsePrompts, KeepsEveryColumn) {
   const auto prompts = parse_prompts(
-      "{\"prompt\": \"1+1?\", \"answer\": 2, \"level\": \"easy\"}\n\n{\"id\": \"b\", \"prompt\": \"?\", \"solution\": \"x\", \"rewards\": [\"math\"]}\r\n", "f");
+      "{\"prompt\": \"1+1?\", \"answer\": 2, \"level\": \"easy\"}\n\n{\"id\": \"b\", \"prompt\": "
+      "\"?\", \"solution\": \"x\", \"rewards\": [\"math\"]}\r\n",
+      "f");
   ASSERT_EQ(prompts.size(), 2u);
   EXPECT_EQ(prompts[0].id, "1");
   EXPECT_EQ(prompts[0].answer, 2);
@@ -21,14 +23,18 @@ TEST(ParsePrompts, KeepsEveryColumn) {
 }
 
 TEST(ParsePrompts, ErrorsNameFileAndLine) {
-  const struct { const char* text; const char* want; } cases[] = {
+  const struct {
+    const char* text;
+    const char* want;
+  } cases[] = {
       {"", "the dataset f is empty"},
       {"\n  \n", "the dataset f is empty"},
       {"{\"prompt\": \"a\"}\n{\"prompt\"", "f:2: broken JSON"},
       {"[1]", "f:1: expected a JSON object, found array"},
       {"{\"question\": \"a\"}", "f:1: the key prompt is missing"},
       {"{\"prompt\": 7}", "f:1: prompt: expected a string, found number"},
-      {"{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}", "f:2: the id '1' was given before"},
+      {"{\"prompt\": \"a\", \"id\": 1}\n{\"prompt\": \"b\", \"id\": 1}",
+       "f:2: the id '1' was given before"},
       {"{\"prompt\": \"a\", \"rewards\": \"math\"}", "f:1: rewards: expected a list of strings"},
   };
   for (const auto& c : cases) {
@@ -42,7 +48,9 @@ TEST(ParsePrompts, ErrorsNameFileAndLine) {
   }
 }
 
-TEST(ReadPrompts, MissingFileIsNamed) { EXPECT_THROW(read_prompts("/nowhere/x.jsonl"), core::UserError); }
+TEST(ReadPrompts, MissingFileIsNamed) {
+  EXPECT_THROW(read_prompts("/nowhere/x.jsonl"), core::UserError);
+}
 
 }  // namespace
 }  // namespace ponder::data

@@ -35,13 +35,15 @@ TEST(Model, SequencesLaidEndToEndDoNotSeeEachOther) {
   const at::NoGradGuard no_grad;
   const at::Tensor both = model.forward(packed({{3, 4, 5}, {9, 8, 7, 6, 5}}));
   EXPECT_TRUE(at::allclose(both.narrow(0, 0, 3), model.forward(packed({{3, 4, 5}})), 1e-5, 1e-5));
-  EXPECT_TRUE(at::allclose(both.narrow(0, 3, 5), model.forward(packed({{9, 8, 7, 6, 5}})), 1e-5, 1e-5));
+  EXPECT_TRUE(
+      at::allclose(both.narrow(0, 3, 5), model.forward(packed({{9, 8, 7, 6, 5}})), 1e-5, 1e-5));
 }
 
 TEST(Model, IsCausal) {
   const Model model = test::tiny_model();
   const at::NoGradGuard no_grad;
-  const at::Tensor a = model.forward(packed({{3, 4, 5, 6}})), b = model.forward(packed({{3, 4, 5, 40}}));
+  const at::Tensor a = model.forward(packed({{3, 4, 5, 6}})),
+                   b = model.forward(packed({{3, 4, 5, 40}}));
   EXPECT_TRUE(at::allclose(a.narrow(0, 0, 3), b.narrow(0, 0, 3), 1e-6, 1e-6));
   EXPECT_FALSE(at::allclose(a[3], b[3]));
 }
@@ -63,32 +65,41 @@ TEST(Model, CachedForwardEqualsFullForward) {
       rows.push_back(0);
       lengths.push_back(static_cast<int32_t>(p) + 1);
     }
-    return model.forward_cached({at::tensor(ids), at::tensor(positions), at::tensor(slots),
-                                 {at::tensor(rows, at::kInt), at::tensor(lengths, at::kInt), table, 4}},
-                                cache);
+    return model.forward_cached(
+        {at::tensor(ids),
+         at::tensor(positions),
+         at::tensor(slots),
+         {at::tensor(rows, at::kInt), at::tensor(lengths, at::kInt), table, 4}},
+        cache);
   };
   const at::Tensor prompt = pass(0, 3);
   EXPECT_TRUE(at::allclose(prompt, full.narrow(0, 0, 3), 1e-4, 1e-5));
-  for (int64_t p = 3; p < 7; ++p) EXPECT_TRUE(at::allclose(pass(p, p + 1)[0], full[p], 1e-4, 1e-5)) << "position " << p;
+  for (int64_t p = 3; p < 7; ++p)
+    EXPECT_TRUE(at::allclose(pass(p, p + 1)[0], full[p], 1e-4, 1e-5)) << "position " << p;
 }
 
 TEST(Model, RandomWeightsDependOnSeedAlone) {
   const Model a = test::tiny_model(1), b = test::tiny_model(1), c = test::tiny_model(2);
   for (size_t i = 0; i < a.parameters().size(); ++i) {
-    EXPECT_TRUE(at::equal(a.parameters()[i].tensor, b.parameters()[i].tensor)) << a.parameters()[i].name;
+    EXPECT_TRUE(at::equal(a.parameters()[i].tensor, b.parameters()[i].tensor))
+        << a.parameters()[i].name;
   }
   EXPECT_FALSE(at::equal(a.output_weight(), c.output_weight()));
   const at::Tensor w = a.output_weight().detach();
   EXPECT_NEAR(w.std().item<double>(), 1 / std::sqrt(32.0), 0.02);
 }
 
-// The choice written out in loops, from V3's description: sigmoid affinities, the bias only chooses, the two best of each
-// group rank the groups.
+// The choice written out in loops, from V3's description: sigmoid affinities, the bias only
+// chooses, the two best of each group rank the groups.
 TEST(Route, EqualsThePlainAlgorithm) {
   const at::NoGradGuard no_grad;
   at::manual_seed(5);
-  MoeLayer layer{.config = {.n_routed_experts = 8, .num_experts_per_tok = 3, .n_group = 4, .topk_group = 2,
-                            .norm_topk_prob = true, .routed_scaling_factor = 2.5}};
+  MoeLayer layer{.config = {.n_routed_experts = 8,
+                            .num_experts_per_tok = 3,
+                            .n_group = 4,
+                            .topk_group = 2,
+                            .norm_topk_prob = true,
+                            .routed_scaling_factor = 2.5}};
   layer.gate = at::randn({8, 6});
   layer.correction_bias = at::randn({8}) * 0.3;
   const at::Tensor x = at::randn({40, 6});
@@ -97,19 +108,22 @@ TEST(Route, EqualsThePlainAlgorithm) {
   for (int64_t t = 0; t < 40; ++t) {
     std::vector<std::pair<float, int64_t>> groups;
     std::vector<float> choice(8);
-    for (int64_t e = 0; e < 8; ++e) choice[e] = affinity[t][e].item<float>() + layer.correction_bias[e].item<float>();
+    for (int64_t e = 0; e < 8; ++e)
+      choice[e] = affinity[t][e].item<float>() + layer.correction_bias[e].item<float>();
     for (int64_t g = 0; g < 4; ++g) groups.emplace_back(choice[2 * g] + choice[2 * g + 1], g);
     std::sort(groups.rbegin(), groups.rend());
     std::vector<std::pair<float, int64_t>> open;
     for (int i = 0; i < 2; ++i) {
-      for (const int64_t e : {2 * groups[i].second, 2 * groups[i].second + 1}) open.emplace_back(choice[e], e);
+      for (const int64_t e : {2 * groups[i].second, 2 * groups[i].second + 1})
+        open.emplace_back(choice[e], e);
     }
     std::sort(open.rbegin(), open.rend());
     float total = 0;
     for (int i = 0; i < 3; ++i) total += affinity[t][open[i].second].item<float>();
     for (int i = 0; i < 3; ++i) {
       EXPECT_EQ(routing.experts[t][i].item<int64_t>(), open[i].second);
-      EXPECT_NEAR(routing.weights[t][i].item<float>(), 2.5f * affinity[t][open[i].second].item<float>() / total, 1e-5);
+      EXPECT_NEAR(routing.weights[t][i].item<float>(),
+                  2.5f * affinity[t][open[i].second].item<float>() / total, 1e-5);
     }
   }
 }
@@ -118,7 +132,8 @@ TEST(BalanceBias, RisesForTheIdleAndFallsForTheBusy) {
   MoeLayer layer{.config = {.n_routed_experts = 4}};
   layer.correction_bias = at::zeros({4});
   update_balance_bias_(layer, at::tensor({10, 0, 5, 5}, at::kLong), 0.001);
-  EXPECT_TRUE(at::allclose(layer.correction_bias, at::tensor({-0.001, 0.001, 0.0, 0.0}, at::kFloat)));
+  EXPECT_TRUE(
+      at::allclose(layer.correction_bias, at::tensor({-0.001, 0.001, 0.0, 0.0}, at::kFloat)));
 }
 
 TEST(Model, LoadsCountEveryTokensExperts) {
@@ -129,13 +144,18 @@ TEST(Model, LoadsCountEveryTokensExperts) {
 }
 
 TEST(ParseConfig, ErrorsNameFileAndKey) {
-  const struct { const char* changes; const char* want; } cases[] = {
-      {R"(, "model_type": "deepseek_v9")", "unknown architecture 'deepseek_v9', did you mean 'deepseek_v3'?"},
+  const struct {
+    const char* changes;
+    const char* want;
+  } cases[] = {
+      {R"(, "model_type": "deepseek_v9")",
+       "unknown architecture 'deepseek_v9', did you mean 'deepseek_v3'?"},
       {R"(, "vocab_size": "many")", "c.json: vocab_size: expected an integer, found \"many\""},
       {R"(, "hidden_size": 0)", "hidden_size: expected at least 1, found 0"},
       {R"(, "hidden_size": 99999999999)", "hidden_size: expected at most 2^30"},
       {R"(, "n_group": 3)", "n_routed_experts 8 is no multiple of n_group 3"},
-      {R"(, "num_experts_per_tok": 5)", "num_experts_per_tok 5 is above the 4 experts of the chosen groups"},
+      {R"(, "num_experts_per_tok": 5)",
+       "num_experts_per_tok 5 is above the 4 experts of the chosen groups"},
       {R"(, "rope_scaling": {"type": "yarn"})", "rope type 'yarn' is not supported"},
       {R"(, "hidden_act": "gelu")", "hidden_act: expected 'silu', found 'gelu'"},
       {R"(, "qk_rope_head_dim": 7)", "qk_rope_head_dim: expected an even number, found 7"},
@@ -155,11 +175,19 @@ TEST(ParseConfig, ErrorsNameFileAndKey) {
 }
 
 TEST(ParseConfig, ReadsRopeParametersOfTransformers5) {
-  EXPECT_EQ(parse_config(test::tiny_config_text(R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500})"), "c").rope_theta, 500);
+  EXPECT_EQ(parse_config(test::tiny_config_text(
+                             R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500})"),
+                         "c")
+                .rope_theta,
+            500);
 }
 
 TEST(LearningRate, WarmsUpHoldsAndDecays) {
-  OptimizerOptions o{.learning_rate = 1.0, .lr_scheduler_type = Schedule::kLinear, .warmup_steps = 2, .decay_start = 0.5, .min_lr_ratio = 0.1};
+  OptimizerOptions o{.learning_rate = 1.0,
+                     .lr_scheduler_type = Schedule::kLinear,
+                     .warmup_steps = 2,
+                     .decay_start = 0.5,
+                     .min_lr_ratio = 0.1};
   EXPECT_DOUBLE_EQ(learning_rate_at(o, 0, 11), 0.5);
   EXPECT_DOUBLE_EQ(learning_rate_at(o, 1, 11), 1.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(o, 5, 11), 1.0);
@@ -170,10 +198,11 @@ TEST(LearningRate, WarmsUpHoldsAndDecays) {
   EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 1.0);
 }
 
-// One step from zero moments moves every element by the rate, against its gradient's sign (Kingma & Ba, algorithm 1), less
-// the decay; matrices decay, vectors do not.
+// One step from zero moments moves every element by the rate, against its gradient's sign (Kingma &
+// Ba, algorithm 1), less the decay; matrices decay, vectors do not.
 TEST(AdamW, FirstStepIsTheSignOfTheGradient) {
-  const at::Tensor matrix = at::full({2, 2}, 4.0f).requires_grad_(), vector = at::full({2}, 4.0f).requires_grad_();
+  const at::Tensor matrix = at::full({2, 2}, 4.0f).requires_grad_(),
+                   vector = at::full({2}, 4.0f).requires_grad_();
   AdamW optimizer({{"m", matrix}, {"v", vector}}, {.weight_decay = 0.5, .max_grad_norm = 0});
   (matrix.sum() * 3 - vector.sum() * 2).backward();
   const AdamW::StepResult result = optimizer.step(0.1);
@@ -188,7 +217,8 @@ TEST(AdamW, ClipsByTheGlobalNormAndLeavesAllAsItIsOnNan) {
   AdamW optimizer({{"p", p}}, {.adam_beta1 = 0.0, .max_grad_norm = 1.0});
   (p * at::tensor({3.0f, 0.0f, 4.0f})).sum().backward();
   EXPECT_NEAR(optimizer.step(0.0).grad_norm, 5.0, 1e-6);
-  EXPECT_NEAR(optimizer.state()[0].second[2].item<float>(), 0.8, 1e-5);  // exp_avg with beta1 = 0 is the clipped gradient
+  EXPECT_NEAR(optimizer.state()[0].second[2].item<float>(), 0.8,
+              1e-5);  // exp_avg with beta1 = 0 is the clipped gradient
   (p * NAN).sum().backward();
   EXPECT_FALSE(optimizer.step(0.1).applied);
   EXPECT_TRUE(at::equal(p.detach(), at::zeros({3})));

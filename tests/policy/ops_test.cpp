@@ -1,10 +1,10 @@
 #include "policy/ops.h"
 
+#include <functional>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
-
-#include <functional>
 
 #include "core/error.h"
 #include "policy/attention.h"
@@ -20,7 +20,8 @@ at::Tensor random_double(at::IntArrayRef shape, uint64_t seed) {
 }
 
 // Compares the gradients of sum(f(inputs) * random) with central differences in float64.
-void check_gradients(const std::function<at::Tensor(const Inputs&)>& f, Inputs inputs, double tolerance = 1e-6) {
+void check_gradients(const std::function<at::Tensor(const Inputs&)>& f, Inputs inputs,
+                     double tolerance = 1e-6) {
   for (at::Tensor& x : inputs) x.requires_grad_(true);
   const at::Tensor out = f(inputs);
   const at::Tensor direction = random_double(out.sizes(), 99).to(out.scalar_type());
@@ -38,7 +39,8 @@ void check_gradients(const std::function<at::Tensor(const Inputs&)>& f, Inputs i
       flat[i] = value - h;
       const double down = objective().item<double>();
       flat[i] = value;
-      ASSERT_NEAR(grad[i].item<double>(), (up - down) / (2 * h), tolerance) << "input " << k << ", element " << i;
+      ASSERT_NEAR(grad[i].item<double>(), (up - down) / (2 * h), tolerance)
+          << "input " << k << ", element " << i;
     }
   }
 }
@@ -73,8 +75,9 @@ TEST(Rotate, KeepsLengthsAndTurnsByThePosition) {
 TEST(Rotate, GradientsAreThoseOfDifferences) {
   const auto tables = rotary_tables(at::arange(3, at::kLong), 4, 10.0);
   for (const bool interleave : {true, false}) {
-    check_gradients([&](const Inputs& in) { return rotate(in[0], tables.first, tables.second, interleave); },
-                    {random_double({3, 2, 4}, 4)});
+    check_gradients(
+        [&](const Inputs& in) { return rotate(in[0], tables.first, tables.second, interleave); },
+        {random_double({3, 2, 4}, 4)});
   }
 }
 
@@ -107,25 +110,32 @@ TEST(TokenLogprobs, EqualLogSoftmaxAndEntropy) {
 TEST(TokenLogprobs, GradientsAreThoseOfDifferences) {
   const at::Tensor targets = at::tensor({2, 0, 5}, at::kLong);
   const Inputs inputs = {random_double({3, 4}, 12), random_double({6, 4}, 13)};
-  check_gradients([&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7).logprobs; }, inputs);
-  check_gradients([&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7).entropies; },
-                  {random_double({3, 4}, 14), random_double({6, 4}, 15)});
+  check_gradients(
+      [&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7).logprobs; },
+      inputs);
+  check_gradients(
+      [&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7).entropies; },
+      {random_double({3, 4}, 14), random_double({6, 4}, 15)});
 }
 
 TEST(TokenLogprobs, ManyChunksEqualOne) {
   // A vocabulary this large makes chunks of 32 rows.
   const at::Tensor hidden = random_double({70, 3}, 16), weight = random_double({200000, 3}, 17);
   const at::Tensor targets = at::randint(0, 200000, {70}, at::kLong);
-  const at::Tensor want = at::log_softmax(at::linear(hidden, weight), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
+  const at::Tensor want =
+      at::log_softmax(at::linear(hidden, weight), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
   EXPECT_TRUE(at::allclose(token_logprobs(hidden, weight, targets, 1.0).logprobs, want));
 }
 
 TEST(PackedAttention, EqualsEachSequenceAlone) {
   const std::vector<int32_t> cu = {0, 3, 3, 10};  // an empty sequence in between
-  const at::Tensor q = random_double({10, 2, 4}, 20), k = random_double({10, 2, 4}, 21), v = random_double({10, 2, 5}, 22);
+  const at::Tensor q = random_double({10, 2, 4}, 20), k = random_double({10, 2, 4}, 21),
+                   v = random_double({10, 2, 5}, 22);
   const at::Tensor got = packed_attention(q, k, v, cu, 0.5);
   for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 3}, {3, 10}}) {
-    const auto part = [&, b = begin, e = end](const at::Tensor& x) { return x.narrow(0, b, e - b).transpose(0, 1); };
+    const auto part = [&, b = begin, e = end](const at::Tensor& x) {
+      return x.narrow(0, b, e - b).transpose(0, 1);
+    };
     at::Tensor scores = at::bmm(part(q), part(k).transpose(1, 2)) * 0.5;
     scores.masked_fill_(at::ones_like(scores, at::kBool).triu_(1), -INFINITY);
     const at::Tensor want = at::bmm(at::softmax(scores, -1), part(v)).transpose(0, 1);
@@ -134,15 +144,20 @@ TEST(PackedAttention, EqualsEachSequenceAlone) {
 }
 
 TEST(PackedAttention, GradientsAreThoseOfDifferences) {
-  check_gradients([](const Inputs& in) { return packed_attention(in[0], in[1], in[2], {0, 2, 6}, 0.5); },
-                  {random_double({6, 2, 3}, 23), random_double({6, 2, 3}, 24), random_double({6, 2, 2}, 25)});
+  check_gradients(
+      [](const Inputs& in) {
+        return packed_attention(in[0], in[1], in[2], {0, 2, 6}, 0.5);
+      },
+      {random_double({6, 2, 3}, 23), random_double({6, 2, 3}, 24), random_double({6, 2, 2}, 25)});
 }
 
 TEST(PackedAttention, LongSequencesInBlocksEqualOneSoftmax) {
-  const at::Tensor q = random_double({600, 1, 4}, 26), k = random_double({600, 1, 4}, 27), v = random_double({600, 1, 4}, 28);
+  const at::Tensor q = random_double({600, 1, 4}, 26), k = random_double({600, 1, 4}, 27),
+                   v = random_double({600, 1, 4}, 28);
   at::Tensor scores = at::mm(q.squeeze(1), k.squeeze(1).t());
   scores.masked_fill_(at::ones_like(scores, at::kBool).triu_(1), -INFINITY);
-  EXPECT_TRUE(at::allclose(packed_attention(q, k, v, {0, 600}, 1.0).squeeze(1), at::mm(at::softmax(scores, -1), v.squeeze(1))));
+  EXPECT_TRUE(at::allclose(packed_attention(q, k, v, {0, 600}, 1.0).squeeze(1),
+                           at::mm(at::softmax(scores, -1), v.squeeze(1))));
 }
 
 TEST(PackedAttention, RefusesBordersThatDoNotFit) {
@@ -153,8 +168,10 @@ TEST(PackedAttention, RefusesBordersThatDoNotFit) {
 TEST(LatentAttention, EqualsSoftmaxOverTheBlockTable) {
   at::manual_seed(30);
   const at::Tensor cache = at::randn({8 * 4, 6}), queries = at::randn({2, 3, 6});
-  PagedContext context{.rows = at::tensor({1, 0}, at::kInt), .lengths = at::tensor({6, 3}, at::kInt),
-                       .block_table = at::tensor({2, 7, 5, 1}, at::kInt).view({2, 2}), .block_size = 4};
+  PagedContext context{.rows = at::tensor({1, 0}, at::kInt),
+                       .lengths = at::tensor({6, 3}, at::kInt),
+                       .block_table = at::tensor({2, 7, 5, 1}, at::kInt).view({2, 2}),
+                       .block_size = 4};
   const at::Tensor got = latent_attention(queries, cache, context, 4, 0.3);
   const at::Tensor long_past = cache.index_select(0, at::tensor({20, 21, 22, 23, 4, 5}, at::kLong));
   const at::Tensor short_past = cache.index_select(0, at::tensor({8, 9, 10}, at::kLong));

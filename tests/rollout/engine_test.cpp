@@ -1,9 +1,9 @@
 #include "rollout/engine.h"
 
+#include <set>
+
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
-
-#include <set>
 
 #include "core/error.h"
 #include "policy/ops.h"
@@ -15,11 +15,15 @@ namespace {
 // Fifty letters: token i is one byte.
 policy::Tokenizer letters() {
   std::string vocab;
-  for (int i = 0; i < 50; ++i) vocab += fmt::format("{}\"{}\": {}", i == 0 ? "" : ", ", static_cast<char>('0' + i), i);
+  for (int i = 0; i < 50; ++i)
+    vocab += fmt::format("{}\"{}\": {}", i == 0 ? "" : ", ", static_cast<char>('0' + i), i);
   // '0' + i passes over the backslash (44): JSON needs it escaped.
   const size_t slash = vocab.find("\"\\\"");
   vocab.replace(slash, 3, "\"\\\\\"");
-  return policy::Tokenizer::from_json(R"({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "model": {"type": "BPE", "vocab": {)" + vocab + R"(}, "merges": []}})", "letters");
+  return policy::Tokenizer::from_json(
+      R"({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "model": {"type": "BPE", "vocab": {)" +
+          vocab + R"(}, "merges": []}})",
+      "letters");
 }
 
 std::vector<data::Prompt> some_prompts(int count) {
@@ -36,15 +40,16 @@ std::vector<data::Prompt> some_prompts(int count) {
 struct World {
   policy::Model model = test::tiny_model();
   policy::Tokenizer tokenizer = letters();
-  std::vector<data::Group> run(const std::vector<data::Prompt>& prompts, SampleOptions options, EngineOptions engine = {},
-                               const OnCompletion& on_completion = {}) {
+  std::vector<data::Group> run(const std::vector<data::Prompt>& prompts, SampleOptions options,
+                               EngineOptions engine = {}, const OnCompletion& on_completion = {}) {
     return Engine(model, tokenizer, engine).generate(prompts, options, 0, on_completion);
   }
 };
 
 TEST(Engine, LogprobsAreTheTrainersOwn) {
   World world;
-  const auto groups = world.run(some_prompts(9), {.num_generations = 3, .max_completion_length = 20});
+  const auto groups =
+      world.run(some_prompts(9), {.num_generations = 3, .max_completion_length = 20});
   const at::NoGradGuard no_grad;
   for (const data::Group& group : groups) {
     for (const data::Completion& completion : group.completions) {
@@ -53,11 +58,14 @@ TEST(Engine, LogprobsAreTheTrainersOwn) {
       tokens.insert(tokens.end(), completion.token_ids.begin(), completion.token_ids.end());
       const auto total = static_cast<int64_t>(tokens.size());
       const at::Tensor ids = at::tensor(tokens);
-      const at::Tensor hidden = world.model.forward({ids, at::arange(total, at::kLong), {0, static_cast<int32_t>(total)}});
+      const at::Tensor hidden = world.model.forward(
+          {ids, at::arange(total, at::kLong), {0, static_cast<int32_t>(total)}});
       const at::Tensor want = policy::token_logprobs(hidden.narrow(0, prompt - 1, total - prompt),
-                                                     world.model.output_weight(), ids.narrow(0, prompt, total - prompt), 1.0)
+                                                     world.model.output_weight(),
+                                                     ids.narrow(0, prompt, total - prompt), 1.0)
                                   .logprobs;
-      for (int64_t i = 0; i < total - prompt; ++i) EXPECT_NEAR(completion.logprobs[i], want[i].item<float>(), 1e-5);
+      for (int64_t i = 0; i < total - prompt; ++i)
+        EXPECT_NEAR(completion.logprobs[i], want[i].item<float>(), 1e-5);
     }
   }
 }
@@ -66,7 +74,8 @@ TEST(Engine, CompletionsDoNotDependOnTheBatch) {
   World world;
   const SampleOptions options{.num_generations = 4, .max_completion_length = 20, .seed = 7};
   const auto together = world.run(some_prompts(8), options);
-  const auto narrow = world.run(some_prompts(8), options, {.max_running = 3, .prefill_tokens_max = 5});
+  const auto narrow =
+      world.run(some_prompts(8), options, {.max_running = 3, .prefill_tokens_max = 5});
   // A budget of nine blocks makes sequences wait for each other.
   const auto tight = world.run(some_prompts(8), options, {.kv_cache_bytes = 9 * 16 * 24 * 2 * 4});
   for (size_t i = 0; i < together.size(); ++i) {
@@ -86,21 +95,26 @@ TEST(Engine, SeedRoundAndSampleGiveOtherCompletions) {
   const auto first = world.run(some_prompts(1), options);
   EXPECT_NE(first[0].completions[0].token_ids, first[0].completions[1].token_ids);
   options.round = 1;
-  EXPECT_NE(first[0].completions[0].token_ids, world.run(some_prompts(1), options)[0].completions[0].token_ids);
+  EXPECT_NE(first[0].completions[0].token_ids,
+            world.run(some_prompts(1), options)[0].completions[0].token_ids);
   options.round = 0;
   options.seed = 2;
-  EXPECT_NE(first[0].completions[0].token_ids, world.run(some_prompts(1), options)[0].completions[0].token_ids);
+  EXPECT_NE(first[0].completions[0].token_ids,
+            world.run(some_prompts(1), options)[0].completions[0].token_ids);
 }
 
 TEST(Engine, EndsAtStopTokensAndAtTheLimits) {
   World world;
-  const auto groups = world.run(some_prompts(20), {.num_generations = 4, .max_completion_length = 12, .stop_token_ids = {5, 9}});
+  const auto groups =
+      world.run(some_prompts(20),
+                {.num_generations = 4, .max_completion_length = 12, .stop_token_ids = {5, 9}});
   int stopped = 0;
   for (const auto& group : groups) {
     for (const auto& completion : group.completions) {
       const int32_t last = completion.token_ids.back();
       const bool is_stop = last == 1 || last == 5 || last == 9;  // 1 is the model's end-of-sequence
-      EXPECT_EQ(completion.finish_reason, is_stop ? data::FinishReason::kStop : data::FinishReason::kLength);
+      EXPECT_EQ(completion.finish_reason,
+                is_stop ? data::FinishReason::kStop : data::FinishReason::kLength);
       if (!is_stop) EXPECT_EQ(completion.token_ids.size(), 12u);
       EXPECT_EQ(completion.text.size(), completion.token_ids.size() - (is_stop ? 1 : 0));
       EXPECT_EQ(completion.logprobs.size(), completion.token_ids.size());
@@ -125,18 +139,22 @@ TEST(Engine, StopsAtTheContextsEnd) {
 
 TEST(Engine, GreedyTakesTheMostLikely) {
   World world;
-  const auto groups = world.run(some_prompts(3), {.rule = {.temperature = 0}, .num_generations = 2, .max_completion_length = 6});
-  for (const auto& group : groups) EXPECT_EQ(group.completions[0].token_ids, group.completions[1].token_ids);
+  const auto groups =
+      world.run(some_prompts(3),
+                {.rule = {.temperature = 0}, .num_generations = 2, .max_completion_length = 6});
+  for (const auto& group : groups)
+    EXPECT_EQ(group.completions[0].token_ids, group.completions[1].token_ids);
 }
 
 TEST(Engine, ReportsEachCompletionOnceAsItEnds) {
   World world;
   std::set<std::pair<size_t, size_t>> seen;
-  const auto groups = world.run(some_prompts(5), {.num_generations = 3, .max_completion_length = 15}, {},
-                                [&](size_t i, size_t j, const data::Completion& completion) {
-                                  EXPECT_TRUE(seen.insert({i, j}).second);
-                                  EXPECT_FALSE(completion.token_ids.empty());
-                                });
+  const auto groups =
+      world.run(some_prompts(5), {.num_generations = 3, .max_completion_length = 15}, {},
+                [&](size_t i, size_t j, const data::Completion& completion) {
+                  EXPECT_TRUE(seen.insert({i, j}).second);
+                  EXPECT_FALSE(completion.token_ids.empty());
+                });
   EXPECT_EQ(seen.size(), 15u);
 }
 

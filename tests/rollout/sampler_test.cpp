@@ -1,8 +1,8 @@
 #include "rollout/sampler.h"
 
-#include <gtest/gtest.h>
-
 #include <cmath>
+
+#include <gtest/gtest.h>
 
 #include "core/random.h"
 
@@ -26,7 +26,8 @@ std::vector<double> softmax(double temperature) {
 
 std::vector<double> frequencies(const TokenRule& rule, int draws) {
   std::vector<double> counts(kLogits.size(), 0.0);
-  for (int i = 0; i < draws; ++i) counts[draw(rule, core::uniform_at(1, 2, 3, i)).token] += 1.0 / draws;
+  for (int i = 0; i < draws; ++i)
+    counts[draw(rule, core::uniform_at(1, 2, 3, i)).token] += 1.0 / draws;
   return counts;
 }
 
@@ -38,7 +39,8 @@ TEST(DrawToken, GreedyTakesTheGreatest) {
 TEST(DrawToken, FrequenciesAreTheSoftmax) {
   for (const double temperature : {0.5, 1.0, 2.0}) {
     const auto want = softmax(temperature), got = frequencies({.temperature = temperature}, 40000);
-    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 0.012) << "token " << i << " at " << temperature;
+    for (size_t i = 0; i < want.size(); ++i)
+      EXPECT_NEAR(got[i], want[i], 0.012) << "token " << i << " at " << temperature;
   }
 }
 

@@ -1,16 +1,16 @@
 // Runs the program under test as a person would: words in, exit status and text out.
 #pragma once
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "tests/support/temp_dir.h"
 
@@ -68,7 +68,8 @@ inline Outcome run(const std::vector<std::string>& words) {
   return {status, process.out(), process.err()};
 }
 
-// The Python that holds transformers, tokenizers and tensorboard (tools/oracle makes it); "" where there is none.
+// The Python that holds transformers, tokenizers and tensorboard (tools/oracle makes it); "" where
+// there is none.
 inline std::string oracle_python() {
   const char* path = std::getenv("PONDER_ORACLE_PYTHON");
   return path == nullptr ? "" : path;

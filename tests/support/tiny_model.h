@@ -1,4 +1,5 @@
-// A DeepSeek-V3 small enough for unit tests: two layers, one of them a mixture with grouped routing.
+// A DeepSeek-V3 small enough for unit tests: two layers, one of them a mixture with grouped
+// routing.
 #pragma once
 
 #include <cstdint>

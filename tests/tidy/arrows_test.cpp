@@ -1,12 +1,13 @@
-// The folders' graph: who may include whom, and who may see LibTorch. docs/ARCHITECTURE.md draws the same.
-#include <gtest/gtest.h>
-
+// The folders' graph: who may include whom, and who may see LibTorch. docs/ARCHITECTURE.md draws
+// the same.
 #include <filesystem>
 #include <fstream>
 #include <map>
 #include <regex>
 #include <set>
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace ponder {
 namespace {
@@ -24,11 +25,13 @@ const std::map<std::string, std::set<std::string>> kArrows = {
     {"rollout", {"core", "data", "distributed", "policy"}},
     {"grpo", {"core", "data", "distributed", "policy"}},
     {"recipes", {"core", "data", "distributed", "policy", "sandbox", "rewards", "rollout", "grpo"}},
-    {"cli", {"core", "data", "distributed", "policy", "sandbox", "rewards", "rollout", "grpo", "recipes"}},
+    {"cli",
+     {"core", "data", "distributed", "policy", "sandbox", "rewards", "rollout", "grpo", "recipes"}},
 };
 
 // cli/ prints versions and answers `model logprobs`; beside it only these name tensors.
-const std::set<std::string> kTensorFolders = {"distributed", "policy", "rollout", "grpo", "recipes", "cli"};
+const std::set<std::string> kTensorFolders = {"distributed", "policy",  "rollout",
+                                              "grpo",        "recipes", "cli"};
 
 struct Include {
   fs::path file;
@@ -48,7 +51,8 @@ std::vector<Include> all_includes() {
       std::ifstream lines(entry.path());
       std::smatch match;
       for (std::string line; std::getline(lines, line);) {
-        if (std::regex_search(line, match, pattern)) out.push_back({entry.path(), folder, match[1]});
+        if (std::regex_search(line, match, pattern))
+          out.push_back({entry.path(), folder, match[1]});
       }
     }
   }
@@ -62,7 +66,8 @@ TEST(Arrows, EveryIncludeFollowsOne) {
     const std::string target = include.path.substr(0, include.path.find('/'));
     if (!kArrows.contains(target) || target == include.folder) continue;
     EXPECT_TRUE(kArrows.at(include.folder).contains(target))
-        << include.file << " includes " << include.path << ", but " << include.folder << " may not use " << target;
+        << include.file << " includes " << include.path << ", but " << include.folder
+        << " may not use " << target;
   }
 }
 
@@ -70,13 +75,15 @@ TEST(Arrows, OnlyTheTensorFoldersSeeLibTorch) {
   static const std::regex torch("^(ATen|torch|c10)/");
   for (const Include& include : all_includes()) {
     if (!std::regex_search(include.path, torch)) continue;
-    EXPECT_TRUE(kTensorFolders.contains(include.folder)) << include.file << " includes " << include.path;
+    EXPECT_TRUE(kTensorFolders.contains(include.folder))
+        << include.file << " includes " << include.path;
   }
 }
 
 TEST(Arrows, HeadersNameNoMoreOfLibTorchThanTheTensor) {
   static const std::regex torch("^(ATen|torch|c10)/");
-  static const std::set<std::string> cheap = {"ATen/core/Tensor.h", "ATen/core/ScalarType.h", "c10/core/ScalarType.h"};
+  static const std::set<std::string> cheap = {"ATen/core/Tensor.h", "ATen/core/ScalarType.h",
+                                              "c10/core/ScalarType.h"};
   for (const Include& include : all_includes()) {
     if (include.file.extension() != ".h" || !std::regex_search(include.path, torch)) continue;
     EXPECT_TRUE(cheap.contains(include.path)) << include.file << " includes " << include.path;

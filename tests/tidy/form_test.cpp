@@ -1,11 +1,12 @@
-// What a reviewer should not have to look for: sizes, headers' heads, words that promise work, paths of a machine.
-#include <gtest/gtest.h>
-
+// What a reviewer should not have to look for: sizes, headers' heads, words that promise work,
+// paths of a machine.
 #include <filesystem>
 #include <fstream>
 #include <regex>
 #include <string>
 #include <vector>
+
+#include <gtest/gtest.h>
 
 namespace ponder {
 namespace {
@@ -14,8 +15,8 @@ namespace fs = std::filesystem;
 
 std::vector<fs::path> sources() {
   std::vector<fs::path> out;
-  for (const char* folder : {"core", "data", "distributed", "policy", "sandbox", "rewards", "rollout", "grpo", "recipes",
-                             "cli", "tests", "bench", "examples"}) {
+  for (const char* folder : {"core", "data", "distributed", "policy", "sandbox", "rewards",
+                             "rollout", "grpo", "recipes", "cli", "tests", "bench", "examples"}) {
     const fs::path root = fs::path(PONDER_SOURCE_DIR) / folder;
     if (!fs::exists(root)) continue;
     for (const auto& entry : fs::recursive_directory_iterator(root)) {
@@ -53,7 +54,12 @@ TEST(Form, HeadersSayWhatTheyAreFor) {
 
 TEST(Form, NoPromisesAndNoMachinePaths) {
   // Spelled in pieces, so that this file passes its own test.
-  const std::regex promise(R"(\bTO)" R"(DO\b|\bFIX)" R"(ME\b|\bXX)" R"(X\b|not impl)" "emented"), machine("(^|[^a-z.])/(work|root|farm)/");
+  const std::regex promise(R"(\bTO)"
+                           R"(DO\b|\bFIX)"
+                           R"(ME\b|\bXX)"
+                           R"(X\b|not impl)"
+                           "emented"),
+      machine("(^|[^a-z.])/(work|root|farm)/");
   for (const fs::path& path : sources()) {
     int number = 0;
     for (const std::string& line : lines_of(path)) {
