@@ -42,7 +42,16 @@ const char* type_of(const toml::node& node) {
   }
 }
 
+// Numbers are written so that reading them gives the same bits and they stay numbers ("1.0", not
+// "1").
+std::string number_text(double value) {
+  std::string text = fmt::format("{}", value);
+  if (text.find_first_of(".en") == std::string::npos) text += ".0";
+  return text;
+}
+
 std::string text_of(const toml::node& node) {
+  if (node.is_floating_point()) return number_text(node.value<double>().value());
   std::ostringstream out;
   out << toml::node_view<const toml::node>(node);
   return out.str();
@@ -50,14 +59,6 @@ std::string text_of(const toml::node& node) {
 
 std::string found(const toml::node& node) {
   return node.is_table() ? type_of(node) : fmt::format("{} {}", type_of(node), text_of(node));
-}
-
-// Numbers are written so that reading them gives the same bits and they stay numbers ("1.0", not
-// "1").
-std::string number_text(double value) {
-  std::string text = fmt::format("{}", value);
-  if (text.find_first_of(".en") == std::string::npos) text += ".0";
-  return text;
 }
 
 std::string string_text(const std::string& value) {

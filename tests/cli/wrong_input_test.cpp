@@ -78,7 +78,12 @@ TEST_F(DamagedModel, IsNamed) {
       },
       "eos_token_id 4000");
   expect_refused(
-      [](const fs::path& m) { replace(m / "tokenizer.json", "\"id\": 450", "\"id\": 1450"); },
+      [](const fs::path& m) {  // one token more than the model's embedding has
+        replace(m / "tokenizer.json", "\"added_tokens\": [",
+                "\"added_tokens\": [{\"id\": 451, \"content\": \"<more>\", \"special\": false, "
+                "\"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+                "\"normalized\": false},");
+      },
       "the tokenizer does not fit the model");
 }
 

@@ -134,6 +134,7 @@ TEST(FlattenRecipe, GivesDottedKeys) {
   const auto flat = flatten_recipe("a = 1\n[b]\nc = [1, 2]\n", "x");
   EXPECT_EQ(flat.at("a"), "1");
   EXPECT_EQ(flat.at("b.c"), "[ 1, 2 ]");
+  EXPECT_EQ(flatten_recipe("a = 0.1", "x").at("a"), "0.1");
 }
 
 }  // namespace
