@@ -1,6 +1,6 @@
 # The few commands that everybody needs. `make help` lists them; each can be given again at any time and does nothing twice.
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo test test-slow oracle format clean
+.PHONY: help setup build demo test test-slow oracle format lint clean
 
 export PATH := $(PATH):/usr/sbin
 
@@ -18,17 +18,20 @@ demo: build  ## train the tiny base model by reinforcement learning alone, about
 
 test: setup oracle  ## build and run the tests
 	@tools/build
-	@ctest --preset release
+	@tools/run-tests release
 
-test-slow: setup oracle  ## the tests that take longer (soak, many seeds)
+test-slow: setup oracle  ## the tests that take longer (the demo with three seeds, soak)
 	@tools/build
-	@ctest --preset slow
+	@tools/run-tests slow
 
 oracle: setup
 	@tools/oracle
 
 format:  ## format every source file
 	@git ls-files '*.h' '*.cpp' | xargs clang-format -i
+
+lint:  ## clang-tidy over every file that includes no LibTorch header
+	@tools/lint
 
 clean:  ## remove what was built
 	@rm -rf build build-dev build-asan build-tsan

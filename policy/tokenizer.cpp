@@ -151,7 +151,7 @@ Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer.json";
   const Json json = parse(core::read_file(path, "tokenizer"), path.string());
   const auto impl = std::make_shared<Impl>(JsonPlace(json, path.string()));
-  const Tokenizer tokenizer(impl);
+  Tokenizer tokenizer(impl);
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const std::filesystem::path config_path = folder / name;
     if (!std::filesystem::exists(config_path)) continue;
@@ -248,7 +248,7 @@ std::string StreamDecoder::push_decoded(int32_t id) {
   ids_.push_back(id);
   if (fallback_byte(tokenizer_.impl_->names[id]) >= 0) return "";
   const std::string text = tokenizer_.decode(ids_);
-  const std::string fresh = text.substr(std::min(emitted_, text.size()));
+  std::string fresh = text.substr(std::min(emitted_, text.size()));
   emitted_ = std::max(emitted_, text.size());
   return fresh;
 }
