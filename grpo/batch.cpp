@@ -73,8 +73,10 @@ TrainBatch pack(std::span<const data::ScoredGroup> groups,
                  advantages[g].size());
     for (size_t i = 0; i < group.completions.size(); ++i) {
       const data::Completion& completion = group.completions[i];
-      const bool trains = !options.mask_truncated_completions ||
-                          completion.finish_reason == data::FinishReason::kStop;
+      const bool judged = groups[g].scores[i].value.has_value();
+      const bool whole = !options.mask_truncated_completions ||
+                         completion.finish_reason == data::FinishReason::kStop;
+      const bool trains = judged && whole;
       if (options.drop_zero_advantages && (!trains || advantages[g][i] == 0)) continue;
       packer.add(group.prompt, completion, advantages[g][i], trains, static_cast<int32_t>(g));
     }

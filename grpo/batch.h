@@ -48,7 +48,8 @@ struct PackOptions {
   bool drop_zero_advantages = false;
 };
 
-// One batch of all completions, in order. old_logprobs are the sampler's; a trainer that recomputes
+// One batch of all completions, in order. A completion without a score (Score::value empty) has
+// mask 0: what could not be judged trains nothing. old_logprobs are the sampler's; a trainer that recomputes
 // them moves that tensor to sampling_logprobs first. Throws InternalError when advantages,
 // log-probs and tokens differ in number.
 TrainBatch pack(std::span<const data::ScoredGroup> groups,

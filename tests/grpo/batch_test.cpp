@@ -64,6 +64,15 @@ TEST(GrpoBatch, MasksTruncatedCompletionsButKeepsTheirSequence) {
   EXPECT_EQ(normalizer_of(batch).sequences, 3);
 }
 
+TEST(GrpoBatch, MasksWhatCouldNotBeJudged) {
+  auto groups = testing::make_groups({{2, 3}, {1}}, 1);
+  groups[0].scores[0].value.reset();
+  const TrainBatch batch = pack(groups, counted(groups));
+  EXPECT_EQ(batch.num_sequences(), 3);
+  EXPECT_THAT(testing::values_of(batch.loss_mask),
+              ElementsAre(0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0, 1));
+}
+
 TEST(GrpoBatch, DropsWhatCannotMoveThePolicy) {
   auto groups = testing::make_groups({{2, 3}, {1}}, 1);
   const TrainBatch batch = pack(groups, {{0, 1}, {0}}, {.drop_zero_advantages = true});
