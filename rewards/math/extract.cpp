@@ -313,8 +313,26 @@ Extracted anchored(string_view text) {
   return {Found::kAnchor, std::string(plain)};
 }
 
+// "Final answer: .." behind the last box is a later answer than the box.
+Extracted final_answer_behind(string_view text, size_t box) {
+  const string_view rest = text.substr(box);
+  const size_t anchor = last_anchor(rest);
+  if (anchor == npos) return {};
+  constexpr size_t kLead = 24;  // "final answer is:" and the blanks around it
+  const size_t from = anchor > kLead ? anchor - kLead : 0;
+  for (size_t i = from; i < anchor; ++i) {
+    if (starts_with(rest.substr(i), "final answer")) return anchored(rest);
+  }
+  return {};
+}
+
 Extracted search(string_view text, bool tagged) {
-  if (Extracted result = boxes(text); result.found != Found::kNothing) return result;
+  if (Extracted result = boxes(text); result.found != Found::kNothing) {
+    const size_t box = last_box(text, text.size()).end;
+    if (result.found != Found::kBox) return result;
+    const Extracted later = final_answer_behind(text, box);
+    return later.found == Found::kNothing || last_number(later.text).empty() ? result : later;
+  }
   if (text.find("\\boxed") != npos) return {};  // an empty box
   if (Extracted result = marked(text); result.found != Found::kNothing) return result;
   const string_view whole = trim(text);

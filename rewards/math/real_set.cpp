@@ -138,20 +138,20 @@ std::optional<RealSet> SetReader::read_points(const Node& node) {
 // a < x <= b, x > a, x = a, x != a, and the chains that say the same backwards.
 std::optional<RealSet> SetReader::read_relation(const Node& node, int* unknown) {
   if (node.count != 2 && node.count != 3) return std::nullopt;
+  if (arena.rel(node, 0) == Rel::kIn && node.count == 2) {
+    const Op op = arena[arena.kid(node, 0)].op;
+    if (op != Op::kSymbol && op != Op::kApply) return std::nullopt;
+    *unknown = arena.kid(node, 0);
+    return read(arena.kid(node, 1), unknown);
+  }
   int variable = -1;
   for (int i = 0; i < node.count; ++i) {
     const int side = arena.kid(node, i);
     const bool constant = !(arena[side].flags & (kHasSymbol | kHasContainer));
     if (constant) continue;
     const bool plain = arena[side].op == Op::kSymbol || arena[side].op == Op::kApply;
-    if (variable >= 0 || (!plain && arena.rel(node, 0) != Rel::kIn)) return std::nullopt;
-    if (plain) variable = i;
-  }
-  if (arena.rel(node, 0) == Rel::kIn && node.count == 2) {
-    const Op op = arena[arena.kid(node, 0)].op;
-    if (op != Op::kSymbol && op != Op::kApply) return std::nullopt;
-    *unknown = arena.kid(node, 0);
-    return read(arena.kid(node, 1), unknown);
+    if (variable >= 0 || !plain) return std::nullopt;
+    variable = i;
   }
   if (variable < 0 || (node.count == 3 && variable != 1)) return std::nullopt;
   *unknown = arena.kid(node, variable);
