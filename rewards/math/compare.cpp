@@ -25,6 +25,7 @@ class Comparison {
   Item kid(Item item, int i) const { return {arena_.kid(at(item), i), item.sign}; }
 
   bool is_collection(Item item) const;
+  bool has_both_signs(int index) const;
   std::vector<Item> members(Item item) const;
   bool same_collections(Item gold, Item answer);
   bool same_ordered(const std::vector<Item>& gold, const std::vector<Item>& answer);
@@ -51,7 +52,17 @@ class Comparison {
 bool Comparison::is_collection(Item item) const {
   const Node& node = at(item);
   if (node.op == Op::kList || node.op == Op::kSet) return true;
-  return item.sign == 0 && (node.flags & kHasPlusMinus) && !(node.flags & kHasContainer);
+  return item.sign == 0 && has_both_signs(item.node);
+}
+
+// A number with \pm in it, or a tuple with one such coordinate: it stands for two.
+bool Comparison::has_both_signs(int index) const {
+  const Node& node = arena_[index];
+  if (!(node.flags & kHasPlusMinus)) return false;
+  if (node.op != Op::kTuple) return !(node.flags & kHasContainer);
+  int coordinates = 0;
+  for (int i = 0; i < node.count; ++i) coordinates += has_both_signs(arena_.kid(node, i)) ? 1 : 0;
+  return coordinates == 1;
 }
 
 std::vector<Item> Comparison::members(Item item) const {
@@ -97,7 +108,8 @@ bool Comparison::same_unordered(const std::vector<Item>& gold, const std::vector
 }
 
 bool Comparison::same_collections(Item gold, Item answer) {
-  if (at(gold).op == Op::kTuple || at(answer).op == Op::kTuple) {
+  const auto tuple = [&](Item item) { return at(item).op == Op::kTuple && !is_collection(item); };
+  if (tuple(gold) || tuple(answer)) {
     // A list without brackets is read as the tuple if the order is the same; a set never is.
     if (at(gold).op == Op::kSet || at(answer).op == Op::kSet) return false;
     const auto parts = [&](Item item) {

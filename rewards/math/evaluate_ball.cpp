@@ -114,7 +114,7 @@ void Evaluation::symbol(std::string_view name, acb_ptr out) const {
   hash = (hash ^ hash >> 30) * 0xBF58476D1CE4E5B9;
   hash = (hash ^ hash >> 27) * 0x94D049BB133111EB;
   hash ^= hash >> 31;
-  const bool negative = trial_ >= 4 && (hash & 1);
+  const bool negative = trial_ == 4 || (trial_ > 4 && (hash & 1));
   fmpz_t mantissa;
   fmpz_init_set_ui(mantissa, hash >> 2);
   acb_zero(out);

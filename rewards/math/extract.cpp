@@ -15,7 +15,8 @@ constexpr size_t npos = string_view::npos;
 constexpr size_t kMaxAnchored = 2000;
 constexpr size_t kMaxFormula = 4000;
 constexpr size_t kMaxBare = 400;
-constexpr size_t kMaxGap = 80;  // between two boxes that are one list
+constexpr size_t kMaxGap = 80;      // between two boxes that are one list
+constexpr size_t kMaxJoined = 100;  // boxes or formulas that are one list
 
 bool is_blank(char c) {
   return c == ' ' || (c >= '\t' && c <= '\r');
@@ -54,15 +55,24 @@ struct Box {
   bool closed = false;
 };
 
-// The last \boxed that starts before `limit`.
+// The last \boxed or \fbox that starts before `limit`.
 Box last_box(string_view text, size_t limit) {
   Box box;
-  const string_view head = text.substr(0, limit);
-  const size_t boxed = head.rfind("\\boxed"), framed = head.rfind("\\fbox");
-  const size_t start = boxed == npos ? framed : framed == npos ? boxed : std::max(boxed, framed);
+  size_t start = npos, name = 0;
+  for (size_t found = limit; found > 0 && start == npos;) {
+    found = text.substr(0, found).rfind("box");
+    if (found == npos) return box;
+    if (found > 0 && text[found - 1] == '\\' && text.substr(found, 5) == "boxed") {
+      start = found - 1;
+      name = 6;
+    } else if (found > 1 && text[found - 1] == 'f' && text[found - 2] == '\\') {
+      start = found - 2;
+      name = 5;
+    }
+  }
   if (start == npos) return box;
   box.start = start;
-  size_t i = start + (start == boxed ? 6 : 5);
+  size_t i = start + name;
   while (i < text.size() && is_blank(text[i])) ++i;
   if (i < text.size() && text[i] == '{') {
     const size_t close = closing_brace(text, i + 1);
@@ -113,7 +123,7 @@ Extracted boxes(string_view text) {
   if (box.start == npos) return {};
   if (!box.closed) return {Found::kMalformed, {}};
   std::vector<string_view> contents{box.content};
-  while (true) {
+  while (contents.size() < kMaxJoined) {
     const Box before = last_box(text, box.start);
     if (!before.closed || before.end > box.start) break;
     if (!joins(text.substr(before.end, box.start - before.end))) break;
@@ -232,9 +242,14 @@ string_view formulas_of(string_view text) {
   const Formula last = last_formula(text);
   if (last.end == npos) return {};
   size_t start = last.start;
-  while (start > 0) {
-    const Formula before = last_formula(text.substr(0, start));
-    if (before.end == npos || !joins(text.substr(before.end, start - before.end))) break;
+  for (size_t joined = 1; joined < kMaxJoined && start > 0; ++joined) {
+    // Only what may still be joined is searched.
+    const size_t window = start > kMaxGap + kMaxFormula ? start - kMaxGap - kMaxFormula : 0;
+    Formula before = last_formula(text.substr(window, start - window));
+    if (before.end == npos) break;
+    before.start += window;
+    before.end += window;
+    if (!joins(text.substr(before.end, start - before.end))) break;
     start = before.start;
   }
   return start == last.start ? last.content : text.substr(start, last.end - start);
@@ -256,26 +271,30 @@ string_view without_prose(string_view text) {
   return trim(text);
 }
 
-// Letters in a row, outside commands, that are no known name and no unit behind a number.
+// The text opens with words of a sentence: letters in a row that are no known name, before any
+// number or formula.
 bool starts_with_prose(string_view text) {
-  size_t i = 0;
-  while (i < text.size() && !is_letter(text[i])) {
+  for (size_t i = 0; i < text.size(); ++i) {
     if (is_digit(text[i]) || text[i] == '$' || text[i] == '\\') return false;
-    ++i;
+    if (!is_letter(text[i])) continue;
+    size_t end = i;
+    while (end < text.size() && is_letter(text[end])) ++end;
+    const string_view run = text.substr(i, end - i);
+    const bool article =
+        run.size() == 1 && end + 1 < text.size() && text[end] == ' ' && is_letter(text[end + 1]);
+    if (!article) return run.size() >= 2 && run != "in" && find_word(run) == nullptr;
+    i = end;
   }
-  size_t end = i;
-  while (end < text.size() && is_letter(text[end])) ++end;
-  return end - i >= 2 && find_word(text.substr(i, end - i)) == nullptr;
+  return false;
 }
 
 // The whole text is one answer: short, on one line, and either mathematics or a few words.
 bool is_bare(string_view text) {
   if (text.empty() || text.size() > kMaxBare || text.find('\n') != npos) return false;
   const auto words = 1 + std::count(text.begin(), text.end(), ' ');
-  const bool prose = starts_with_prose(text);
   const bool formula =
       text.find_first_of("$\\") != npos || std::any_of(text.begin(), text.end(), is_digit);
-  if (prose) return !formula && words <= 4;
+  if (starts_with_prose(text)) return !formula && words <= 4;
   // A formula followed by a sentence is no bare answer.
   return text.find(". ") == npos && words <= 60;
 }
@@ -370,6 +389,28 @@ string_view last_number(string_view text) {
     return text.substr(start, end - start);
   }
   return {};
+}
+
+int count_boxes(string_view text) {
+  // Braces are matched once from the left, so that a million open boxes cost no more than one.
+  std::vector<bool> groups;  // open groups: whether each is a box's
+  int closed = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\') {
+      for (string_view name : {"\\boxed{", "\\fbox{"}) {
+        if (!text.substr(i).starts_with(name)) continue;
+        groups.push_back(true);
+        i += name.size() - 2;
+      }
+      ++i;
+    } else if (text[i] == '{') {
+      groups.push_back(false);
+    } else if (text[i] == '}' && !groups.empty()) {
+      closed += groups.back() ? 1 : 0;
+      groups.pop_back();
+    }
+  }
+  return closed;
 }
 
 Extracted extract_answer(string_view completion) {

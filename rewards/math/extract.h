@@ -31,6 +31,9 @@ Extracted extract_answer(std::string_view completion);
 // A gold: its boxes if it has any, what follows "####", else all of it.
 Extracted extract_gold(std::string_view gold);
 
+// How many \boxed{..} are closed; a box in a box counts for itself.
+int count_boxes(std::string_view text);
+
 // The last number in the text that is not part of a word; empty if there is none.
 std::string_view last_number(std::string_view text);
 

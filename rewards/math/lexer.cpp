@@ -59,6 +59,8 @@ class Lexer {
   void plain_text(std::string_view content);
   void delimiter();
   std::string_view braced(size_t& i) const;
+  bool empty_group_is_nothing();
+  void skip_row_height();
   void symbol(char c);
   bool relation(char c);
 
@@ -172,6 +174,9 @@ void Lexer::word() {
   if (run == "in" && (at(skip_blanks(position_)) == '[' || at(skip_blanks(position_)) == '(')) {
     return push({.kind = Tok::kRelation, .rel = Rel::kIn});
   }
+  const char next = at(skip_blanks(position_));
+  if (run == "U" && last_kind() == Tok::kClose && (next == '(' || next == '['))
+    return push(Tok::kUnion);
   push({.kind = run.size() == 1 ? Tok::kLetter : Tok::kWord, .text = std::string(run)});
 }
 
@@ -203,6 +208,7 @@ void Lexer::plain_text(std::string_view content) {
   if (word == "and" || word == "or" || word == "And" || word == "Or") {
     return push({.kind = Tok::kConnective, .text = std::string(word)});
   }
+  if (word == "to") return push(Tok::kColon);
   push({.kind = Tok::kText, .text = std::string(content)});
 }
 
@@ -218,8 +224,15 @@ void Lexer::text_group(Command command) {
   std::string_view trimmed = content;
   while (!trimmed.empty() && trimmed.front() == ' ') trimmed.remove_prefix(1);
   while (!trimmed.empty() && trimmed.back() == ' ') trimmed.remove_suffix(1);
+  if (trimmed.empty()) {
+    position_ = i;
+    return;
+  }
   const auto letters = std::count_if(content.begin(), content.end(), is_letter);
-  const bool mathematics = content.find_first_of("\\$") != std::string_view::npos || letters == 0;
+  const bool numeric =
+      is_digit(trimmed[0]) || (trimmed.size() > 1 && trimmed[0] == '-' && is_digit(trimmed[1]));
+  const bool mathematics =
+      content.find_first_of("\\$") != std::string_view::npos || letters == 0 || numeric;
   const bool symbol = letters == 1 && command != Command::kTextGroup;
   // Mathematics in it is lexed where it stands: only the command is dropped, and the braces group.
   if (mathematics || symbol) return;
@@ -244,6 +257,7 @@ void Lexer::run_command(const KnownName& known) {
       if (known.token.kind == Tok::kFrac || known.token.kind == Tok::kBinom) {
         single_digits_ = is_digit(at(skip_blanks(position_))) ? 2 : 0;
       }
+      if (known.token.kind == Tok::kRow) skip_row_height();
       if (known.token.kind == Tok::kOpen) ++brackets_;
       if (known.token.kind == Tok::kClose) --brackets_;
       break;
@@ -278,6 +292,10 @@ void Lexer::run_command(const KnownName& known) {
         push({.kind = Tok::kLetter, .text = std::string(1, at(i + 1))});
         out_.tokens[before].vector = true;
         position_ = i + 3;
+      } else if (is_letter(at(i)) && !is_letter(at(i + 1))) {
+        push({.kind = Tok::kLetter, .text = std::string(1, at(i))});
+        out_.tokens[before].vector = true;
+        position_ = i + 1;
       } else {
         text_group(known.command);
       }
@@ -346,6 +364,36 @@ bool Lexer::relation(char c) {
   return true;
 }
 
+// The "[4pt]" of "\\\\[4pt]".
+void Lexer::skip_row_height() {
+  if (at(position_) != '[') return;
+  size_t i = position_ + 1;
+  while (is_digit(at(i)) || at(i) == '.' || at(i) == '-') ++i;
+  const bool unit =
+      is_letter(at(i)) && is_letter(at(i + 1)) && at(i + 2) == ']' && i > position_ + 1;
+  if (unit) position_ = i + 3;
+}
+
+// "{}" between things stands for nothing; as an argument it is missing.
+bool Lexer::empty_group_is_nothing() {
+  const size_t close = skip_blanks(position_);
+  if (at(close) != '}') return false;
+  switch (last_kind()) {
+    case Tok::kFrac:
+    case Tok::kSqrt:
+    case Tok::kBinom:
+    case Tok::kCaret:
+    case Tok::kUnder:
+    case Tok::kClose:
+    case Tok::kFunction:
+    case Tok::kName:
+      return false;
+    default:
+      position_ = close + 1;
+      return true;
+  }
+}
+
 void Lexer::symbol(char c) {
   ++position_;
   switch (c) {
@@ -392,6 +440,7 @@ void Lexer::symbol(char c) {
       space_ = true;
       return;
     case '{':
+      if (empty_group_is_nothing()) return;
       return push(Tok::kOpen, '{');
     case '}':
       return push(Tok::kClose, '}');

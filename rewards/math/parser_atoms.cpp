@@ -80,6 +80,10 @@ int Parser::letter() {
   const bool constant = !bound && !token.vector && !next_is(Tok::kUnder);
   if (constant && name == "e") return arena_.leaf(Op::kEuler);
   if (constant && name == "i") return arena_.leaf(Op::kImaginary);
+  if (constant && name == "\\Gamma" && next_opens('(')) {
+    const int operand = bracket();
+    return failed() ? 0 : arena_.unary(Op::kGamma, operand);
+  }
   if (accept(Tok::kUnder)) {
     Deeper deeper(*this);
     name += "_" + script();

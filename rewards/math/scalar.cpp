@@ -11,7 +11,9 @@ constexpr int64_t kIdentityBits =
     384;  // the same for functions, which must agree at several points
 constexpr int kModularTrials = 4;
 constexpr int kPoints = 8;
-constexpr int kPointsEnough = 3;
+constexpr int kPointOrder[] = {0, 4, 2, 5,
+                               6, 1, 3, 7};  // negative points early: sqrt(x^2) is not x
+constexpr int kPointsEnough = 3, kPointsTried = 4;
 
 bool has_symbol(const Arena& arena, Item item) {
   return arena[item.node].flags & kHasSymbol;
@@ -43,8 +45,7 @@ Same same_at(const Arena& arena, Item left, Item right, int trial, int64_t bits,
   if (!ball_value(arena, right, trial, bits, budget, y, &wide)) return Same::kUnknown;
   const bool real =
       arb_contains_zero(acb_imagref(x.get())) && arb_contains_zero(acb_imagref(y.get()));
-  if (real_only && !real) return Same::kUnknown;
-  if (!acb_overlaps(x.get(), y.get())) return Same::kNo;
+  if (!acb_overlaps(x.get(), y.get())) return real_only && !real ? Same::kUnknown : Same::kNo;
   return wide ? Same::kUnknown : Same::kYes;
 }
 
@@ -56,8 +57,10 @@ Same same_constants(const Arena& arena, Item left, Item right, Budget& budget) {
 
 Same same_functions(const Arena& arena, Item left, Item right, Budget& budget) {
   const bool real_only = !has_imaginary(arena, left) && !has_imaginary(arena, right);
-  int agreed = 0;
-  for (int trial = 0; trial < kPoints && agreed <= kPointsEnough + 1; ++trial) {
+  int agreed = 0, tried = 0;
+  for (int trial : kPointOrder) {
+    if (agreed >= kPointsEnough && tried >= kPointsTried) break;
+    ++tried;
     Same here = Same::kUnknown;
     if (trial == 0) here = same_at(arena, left, right, trial, kQuickBits, real_only, budget);
     if (here == Same::kNo) return here;
@@ -93,24 +96,37 @@ bool literal_says(const Arena& arena, Item written, Item meant, int decimals_min
   mpz_ui_pow_ui(scale.get_mpz_t(), 10, static_cast<unsigned long>(decimals));
   mpz_ui_pow_ui(least.get_mpz_t(), 10, static_cast<unsigned long>(decimals_min - 1));
   if (abs(value) * scale < least) return false;  // fewer significant digits than asked for
-  if (const auto exact = exact_value(arena, meant, budget)) return abs(value - *exact) * scale < 1;
-  Ball ball;
+  // |meant| - |value| in units of the last decimal: within half of one if rounded, from 0 to 1 if
+  // cut.
+  const int direction = value < 0 ? -1 : 1;
+  if (const auto exact = exact_value(arena, meant, budget)) {
+    const mpq_class off = (*exact - value) * scale * direction;
+    return off * 2 >= -1 && off < 1;
+  }
+  Ball off, shown;
   bool wide = false;
   const int64_t bits = std::min<int64_t>(kQuickBits + decimals * 4, kCertainBits);
-  if (!ball_value(arena, meant, 0, bits, budget, ball, &wide)) return false;
-  Ball shown;
+  if (!ball_value(arena, meant, 0, bits, budget, off, &wide)) return false;
+  if (!arb_contains_zero(acb_imagref(off.get()))) return false;
   fmpq_t fraction;
   fmpq_init(fraction);
-  fmpq_set_mpq(fraction, value.get_mpq_t());
+  fmpq_set_mpq(fraction, mpq_class(value * scale).get_mpq_t());
   acb_set_fmpq(shown.get(), fraction, bits);
-  fmpq_set_mpq(fraction, mpq_class(1, scale).get_mpq_t());
-  Ball tolerance;
-  acb_set_fmpq(tolerance.get(), fraction, bits);
   fmpq_clear(fraction);
-  acb_sub(shown.get(), shown.get(), ball.get(), bits);
-  if (!arb_contains_zero(acb_imagref(shown.get()))) return false;
-  arb_abs(acb_realref(shown.get()), acb_realref(shown.get()));
-  return arb_lt(acb_realref(shown.get()), acb_realref(tolerance.get()));
+  fmpz_t units;
+  fmpz_init(units);
+  fmpz_set_mpz(units, scale.get_mpz_t());
+  acb_mul_fmpz(off.get(), off.get(), units, bits);
+  fmpz_clear(units);
+  acb_sub(off.get(), off.get(), shown.get(), bits);
+  if (direction < 0) acb_neg(off.get(), off.get());
+  arb_mul_2exp_si(acb_realref(off.get()), acb_realref(off.get()),
+                  1);  // so that both bounds are whole
+  Ball low, high;
+  arb_set_si(acb_realref(low.get()), -1);
+  arb_set_si(acb_realref(high.get()), 2);
+  return arb_gt(acb_realref(off.get()), acb_realref(low.get())) &&
+         arb_lt(acb_realref(off.get()), acb_realref(high.get()));
 }
 
 }  // namespace

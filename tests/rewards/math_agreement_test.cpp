@@ -1,5 +1,6 @@
-// The checker against labelled sets: graders' own tests, paraphrases and near misses whose labels are certain by construction,
-// and real completions. The labels come with the sets; nothing here was printed by the checker.
+// The checker against labelled sets: graders' own tests, paraphrases and near misses whose labels
+// are certain by construction, and real completions. The labels come with the sets; nothing here
+// was printed by the checker.
 #include <algorithm>
 #include <cstdio>
 
@@ -10,7 +11,8 @@ namespace {
 
 bool is_agreement_set(const std::filesystem::path& path) {
   const std::string stem = path.stem().string();
-  return path.extension() == ".jsonl" && !stem.starts_with("adversarial") && !stem.starts_with("format_cases");
+  return path.extension() == ".jsonl" && !stem.starts_with("adversarial") &&
+         !stem.starts_with("format_cases");
 }
 
 // A case without a label, a doubtful one, or one of another task.
@@ -50,14 +52,15 @@ TEST(MathAgreement, EachLabelledSetAgreesInNinetyNineOfHundred) {
       total_negative += !expected;
       wrong_accepts += right && !expected;
       if (right != expected) {
-        misses += "\n  " + entry.value("id", "?") + " expected " + (expected ? "right" : "wrong") + ": " +
-                  verdict.reason;
+        misses += "\n  " + entry.value("id", "?") + " expected " + (expected ? "right" : "wrong") +
+                  ": " + verdict.reason;
       }
     }
     if (count == 0) continue;
     scored += count;
     const double share = static_cast<double>(agreed) / count;
-    std::printf("[          ] %-28s %5d of %5d  %.2f %%\n", file.stem().c_str(), agreed, count, 100 * share);
+    std::printf("[          ] %-28s %5d of %5d  %.2f %%\n", file.stem().c_str(), agreed, count,
+                100 * share);
     EXPECT_GE(share, 0.99) << file.stem() << misses;
   }
   EXPECT_GT(scored, 100);

@@ -1,16 +1,15 @@
 // Readers for the labelled cases of tests/cases/math, or of the same folder under $PONDER_CASES.
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
+#include <gtest/gtest.h>
 
 #include "rewards/math/math.h"
 

@@ -1,6 +1,6 @@
-#include "rewards/math/extract.h"
-
 #include <gtest/gtest.h>
+
+#include "rewards/math/extract.h"
 
 namespace ponder::rewards::math {
 namespace {
@@ -27,13 +27,15 @@ TEST(MathExtract, TheLastAnswerCounts) {
       {"marker", "1 + 1 = 2\n#### 2", Found::kMarker, "2"},
       {"line", "He has 3.\nA: 12", Found::kMarker, "12"},
       {"anchor", "Thus the answer is -3.", Found::kAnchor, "-3"},
-      {"anchor with formula", "The final answer is $\\frac{1}{2}$. I hope it is correct.", Found::kAnchor, "\\frac{1}{2}"},
+      {"anchor with formula", "The final answer is $\\frac{1}{2}$. I hope it is correct.",
+       Found::kAnchor, "\\frac{1}{2}"},
       {"anchor with decimals", "The answer is 1.5. Done.", Found::kAnchor, "1.5"},
       {"formula", "Therefore $x \\geq 5$ is the solution.", Found::kMath, "x \\geq 5"},
       {"display", "We get \\[ 9 \\] as said", Found::kMath, "9"},
       {"bare", "x^2 + 1", Found::kBare, "x^2 + 1"},
       {"words", "no solution", Found::kBare, "no solution"},
-      {"number", "I count 12 apples and 15 pears in the large basket on the left", Found::kNumber, "15"},
+      {"number", "I count 12 apples and 15 pears in the large basket on the left", Found::kNumber,
+       "15"},
       {"answer tag", "<think>1</think><answer> 7 </answer>", Found::kBare, "7"},
       {"box in the tag", "<answer>so \\boxed{7}</answer> or \\boxed{8}", Found::kBox, "7"},
       {"reasoning", "<think>\\boxed{1}</think> \\boxed{2}", Found::kBox, "2"},
@@ -54,7 +56,8 @@ TEST(MathExtract, NothingIsMadeUp) {
       {"open tag", "<answer>1</answer> <answer>2", Found::kMalformed, ""},
       {"reasoning only", "<think>\\boxed{1}</think>", Found::kNothing, ""},
       {"reasoning never ends", "<think>the answer is \\boxed{1}", Found::kNothing, ""},
-      {"number in a word", "Route A66b leads there and nobody knows any better than that", Found::kNothing, ""},
+      {"number in a word", "Route A66b leads there and nobody knows any better than that",
+       Found::kNothing, ""},
   };
   for (const Case& c : cases) {
     SCOPED_TRACE(c.name);

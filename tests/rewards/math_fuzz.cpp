@@ -27,7 +27,8 @@ void fuzz_math(const uint8_t* data, size_t size) {
 
 }  // namespace ponder::rewards
 
-// The entry point of libFuzzer (clang++ -fsanitize=fuzzer,address,undefined); replay_main.cpp runs it on files.
+// The entry point of libFuzzer (clang++ -fsanitize=fuzzer,address,undefined); replay_main.cpp runs
+// it on files.
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   ponder::rewards::fuzz_math(data, size);
   return 0;

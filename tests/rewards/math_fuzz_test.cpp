@@ -1,4 +1,5 @@
-// Mutations of the labelled cases, with a fixed seed: splices, swaps, deletions, and pieces of LaTeX in the wrong place.
+// Mutations of the labelled cases, with a fixed seed: splices, swaps, deletions, and pieces of
+// LaTeX in the wrong place.
 #include "tests/rewards/math_fuzz.h"
 
 #include <algorithm>
@@ -32,17 +33,79 @@ class Mutator {
   const std::string& pick(const std::vector<std::string>& from) { return from[below(from.size())]; }
 
   void change(std::string& input) {
-    static const std::vector<std::string> kPieces = {
-        "{", "}", "(", ")", "[", "]", "\\{", "\\}", "^", "_", "\\frac", "\\sqrt[", "\\boxed{", "$", "|", "\\left",
-        "\\begin{pmatrix}", "\\end{pmatrix}", "\\\\", "&", "!", "%", "\\pm", "\\cup", "\\infty", "=", "<", ",", "\\text{",
-        "\\sum_{k=1}^{9}", "\\log_", "9^{9^9}", "1e999", "\\overline{", "\xE2\x88\x9A", "\xFF", std::string(1, '\0'),
-        "0.", "\\%", " or ", "\\in", "x", "i", "e", "\\pi", "-", "/0", "\\sin^{-1}", "<think>", "</answer>", "\n", "_7",
-        "\\det", "\\max(", "\\lfloor", "\\int", ":", "...", "'", "\\begin{cases}", "\\binom", "^\\circ"};
+    static const std::vector<std::string> kPieces = {"{",
+                                                     "}",
+                                                     "(",
+                                                     ")",
+                                                     "[",
+                                                     "]",
+                                                     "\\{",
+                                                     "\\}",
+                                                     "^",
+                                                     "_",
+                                                     "\\frac",
+                                                     "\\sqrt[",
+                                                     "\\boxed{",
+                                                     "$",
+                                                     "|",
+                                                     "\\left",
+                                                     "\\begin{pmatrix}",
+                                                     "\\end{pmatrix}",
+                                                     "\\\\",
+                                                     "&",
+                                                     "!",
+                                                     "%",
+                                                     "\\pm",
+                                                     "\\cup",
+                                                     "\\infty",
+                                                     "=",
+                                                     "<",
+                                                     ",",
+                                                     "\\text{",
+                                                     "\\sum_{k=1}^{9}",
+                                                     "\\log_",
+                                                     "9^{9^9}",
+                                                     "1e999",
+                                                     "\\overline{",
+                                                     "\xE2\x88\x9A",
+                                                     "\xFF",
+                                                     std::string(1, '\0'),
+                                                     "0.",
+                                                     "\\%",
+                                                     " or ",
+                                                     "\\in",
+                                                     "x",
+                                                     "i",
+                                                     "e",
+                                                     "\\pi",
+                                                     "-",
+                                                     "/0",
+                                                     "\\sin^{-1}",
+                                                     "<think>",
+                                                     "</answer>",
+                                                     "\n",
+                                                     "_7",
+                                                     "\\det",
+                                                     "\\max(",
+                                                     "\\lfloor",
+                                                     "\\int",
+                                                     ":",
+                                                     "...",
+                                                     "'",
+                                                     "\\begin{cases}",
+                                                     "\\binom",
+                                                     "^\\circ"};
     const size_t at = below(input.size() + 1);
     switch (below(6)) {
-      case 0: input.insert(at, pick(kPieces)); break;
-      case 1: input.erase(at, 1 + below(6)); break;
-      case 2: if (!input.empty()) input[below(input.size())] = static_cast<char>(random_()); break;
+      case 0:
+        input.insert(at, pick(kPieces));
+        break;
+      case 1:
+        input.erase(at, 1 + below(6));
+        break;
+      case 2:
+        if (!input.empty()) input[below(input.size())] = static_cast<char>(random_());
+        break;
       case 3: {
         const std::string& other = pick(corpus_);
         const size_t from = below(other.size());

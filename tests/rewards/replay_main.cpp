@@ -1,4 +1,5 @@
-// Runs a fuzz target on the files that are named: a crash found elsewhere is seen again without libFuzzer.
+// Runs a fuzz target on the files that are named: a crash found elsewhere is seen again without
+// libFuzzer.
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
@@ -14,7 +15,8 @@ int main(int argc, char** argv) {
       std::fprintf(stderr, "%s: cannot be read\n", argv[i]);
       return 2;
     }
-    const std::vector<char> bytes{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+    const std::vector<char> bytes{std::istreambuf_iterator<char>(in),
+                                  std::istreambuf_iterator<char>()};
     LLVMFuzzerTestOneInput(reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size());
   }
   return 0;
