@@ -68,9 +68,7 @@ bool Comparison::has_both_signs(int index) const {
 std::vector<Item> Comparison::members(Item item) const {
   std::vector<Item> found;
   const auto expand = [&](int index) {
-    const Node& node = arena_[index];
-    const bool both =
-        item.sign == 0 && (node.flags & kHasPlusMinus) && !(node.flags & kHasContainer);
+    const bool both = item.sign == 0 && has_both_signs(index);
     found.push_back({index, both ? 1 : item.sign});
     if (both) found.push_back({index, -1});
   };

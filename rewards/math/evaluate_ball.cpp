@@ -14,6 +14,12 @@ namespace {
 constexpr long kMaxArgumentBits =
     40;  // of what an exponential, a power's exponent or a gamma function is given
 
+// FLINT keeps numbers and constants for reuse in each thread, and leaves them behind when the
+// thread ends.
+struct FlintCleanup {
+  ~FlintCleanup() { flint_cleanup(); }
+};
+
 class Values {
  public:
   explicit Values(size_t count) : values_(count) {
@@ -425,6 +431,8 @@ bool Evaluation::node(const Node& node, acb_ptr out) {
 
 bool ball_value(const Arena& arena, Item item, int trial, int64_t precision, Budget& budget,
                 Ball& out, bool* wide) {
+  thread_local const FlintCleanup cleanup;
+  static_cast<void>(cleanup);
   if (arena[item.node].flags & (kHasContainer | kHasOpaque | kHasInfinity)) return false;
   return Evaluation(arena, item, trial, precision, budget).run(out, wide);
 }
