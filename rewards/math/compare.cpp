@@ -108,8 +108,10 @@ bool Comparison::same_unordered(const std::vector<Item>& gold, const std::vector
 bool Comparison::same_collections(Item gold, Item answer) {
   const auto tuple = [&](Item item) { return at(item).op == Op::kTuple && !is_collection(item); };
   if (tuple(gold) || tuple(answer)) {
-    // A list without brackets is read as the tuple if the order is the same; a set never is.
-    if (at(gold).op == Op::kSet || at(answer).op == Op::kSet) return false;
+    // A list without brackets is read as the tuple if the order is the same; a set only where that
+    // is allowed.
+    const bool set = at(gold).op == Op::kSet || at(answer).op == Op::kSet;
+    if (set && options_.strict) return false;
     const auto parts = [&](Item item) {
       std::vector<Item> found;
       for (int i = 0; i < at(item).count; ++i) found.push_back(kid(item, i));

@@ -15,6 +15,7 @@ constexpr size_t npos = string_view::npos;
 constexpr size_t kMaxAnchored = 2000;
 constexpr size_t kMaxFormula = 4000;
 constexpr size_t kMaxBare = 400;
+constexpr size_t kMaxStatement = 60;
 constexpr size_t kMaxGap = 80;      // between two boxes that are one list
 constexpr size_t kMaxJoined = 100;  // boxes or formulas that are one list
 
@@ -255,22 +256,6 @@ string_view formulas_of(string_view text) {
   return start == last.start ? last.content : text.substr(start, last.end - start);
 }
 
-// Words of prose before and behind a value: "the number 5", "5 because ..".
-string_view without_prose(string_view text) {
-  for (string_view stop :
-       {" because", " since", ", which", ", where", ", so", ", as ", " (", " when ", ", i.e"}) {
-    const size_t found = text.find(stop);
-    if (found != npos && found > 0 &&
-        (stop != " (" || (found + 2 < text.size() && is_letter(text[found + 2]) &&
-                          found + 3 < text.size() && is_letter(text[found + 3])))) {
-      text = text.substr(0, found);
-    }
-  }
-  const size_t verb = text.rfind(" is ");
-  if (verb != npos) text = text.substr(verb + 4);
-  return trim(text);
-}
-
 // The text opens with words of a sentence: letters in a row that are no known name, before any
 // number or formula.
 bool starts_with_prose(string_view text) {
@@ -286,6 +271,43 @@ bool starts_with_prose(string_view text) {
     i = end;
   }
   return false;
+}
+
+// Words of prose before and behind a value: "the number 5", "5 because ..".
+string_view without_prose(string_view text) {
+  for (string_view stop :
+       {" because", " since", ", which", ", where", ", so", ", as ", " (", " when ", ", i.e"}) {
+    const size_t found = text.find(stop);
+    if (found != npos && found > 0 &&
+        (stop != " (" || (found + 2 < text.size() && is_letter(text[found + 2]) &&
+                          found + 3 < text.size() && is_letter(text[found + 3])))) {
+      text = text.substr(0, found);
+    }
+  }
+  const size_t verb = text.rfind(" is ");
+  if (verb != npos) text = text.substr(verb + 4);
+  text = trim(text);
+  while (!text.empty() && text.back() == '*') text.remove_suffix(1);  // **bold**
+  while (!text.empty() && text.front() == '*') text.remove_prefix(1);
+  return trim(text);
+}
+
+// "The point is (1, 2).", "Thus, f(x) = x^2 + 1.": what the last sentence says after its verb or
+// sign.
+string_view last_statement(string_view text) {
+  text = trim(text);
+  const string_view tail = text.substr(text.size() > kMaxBare ? text.size() - kMaxBare : 0);
+  size_t start = npos;
+  for (string_view verb : {" is ", " are ", "="}) {
+    const size_t found = tail.rfind(verb);
+    if (found != npos && (start == npos || found + verb.size() > start))
+      start = found + verb.size();
+  }
+  if (start == npos) return {};
+  const string_view statement = tail.substr(start);
+  const string_view sentence = first_sentence(statement);
+  if (sentence.size() + 2 < statement.size() || sentence.size() > kMaxStatement) return {};
+  return starts_with_prose(sentence) ? string_view{} : without_prose(sentence);
 }
 
 // The whole text is one answer: short, on one line, and either mathematics or a few words.
@@ -349,6 +371,10 @@ Extracted search(string_view text, bool tagged) {
   if (Extracted result = boxes(text); result.found != Found::kNothing) {
     const size_t box = last_box(text, text.size()).end;
     if (result.found != Found::kBox) return result;
+    if (last_anchor(result.text) != npos) {  // \boxed{The answer is 5}
+      const Extracted inside = anchored(result.text);
+      if (inside.found == Found::kAnchor) return {Found::kBox, inside.text};
+    }
     const Extracted later = final_answer_behind(text, box);
     return later.found == Found::kNothing || last_number(later.text).empty() ? result : later;
   }
@@ -360,6 +386,8 @@ Extracted search(string_view text, bool tagged) {
     return {Found::kBare, std::string(whole)};
   if (const string_view formulas = formulas_of(text); !formulas.empty())
     return {Found::kMath, std::string(trim(formulas))};
+  if (const string_view statement = last_statement(text); !statement.empty())
+    return {Found::kAnchor, std::string(statement)};
   if (const string_view number = last_number(text); !number.empty())
     return {Found::kNumber, std::string(number)};
   return {};

@@ -17,7 +17,9 @@ void fuzz_math(const uint8_t* data, size_t size) {
   check_math(gold, answer);
   check_math("\\boxed{" + answer + "}", gold);
   check_math("\\boxed{" + gold + "}", answer);
-  const bool plain = gold.find_first_of("{}\\#<$") == std::string::npos;
+  // A gold that itself looks like a completion is searched like one.
+  const bool plain =
+      gold.find_first_of("{}\\#<$") == std::string::npos && gold.find("nswer") == std::string::npos;
   if (!plain || check_gold(gold).status != MathStatus::kRight) return;
   const MathVerdict itself = check_math("\\boxed{" + gold + "}", gold);
   if (itself.status == MathStatus::kRight) return;
