@@ -235,7 +235,12 @@ void Lexer::text_group(Command command) {
       content.find_first_of("\\$") != std::string_view::npos || letters == 0 || numeric;
   const bool symbol = letters == 1 && command != Command::kTextGroup;
   // Mathematics in it is lexed where it stands: only the command is dropped, and the braces group.
-  if (mathematics || symbol) return;
+  // An upright letter behind a number is a unit where there is such a unit: 5\mathrm{m}, not
+  // 5\mathrm{i}.
+  const bool unit = symbol && command == Command::kFontGroup && last_kind() == Tok::kNumber &&
+                    trimmed.size() == 1 &&
+                    std::string_view("msghLlNJWVAKCTFH").find(trimmed) != std::string_view::npos;
+  if ((mathematics || symbol) && !unit) return;
   position_ = i;
   if (const KnownName* known = find_word(trimmed)) return push(known->token);
   if (command == Command::kVectorGroup || command == Command::kFontGroup) {

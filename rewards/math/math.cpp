@@ -136,9 +136,11 @@ MathVerdict check_math(std::string_view completion, std::string_view gold,
   const bool guessed = given.found == Found::kAnchor || given.found == Found::kBare;
   std::string answer = given.text;
   if (verdict.status == MathStatus::kUnparsed && guessed) {
-    // A sentence around a number: the number is what was meant.
+    // A sentence around one number: the number is what was meant. Of several none is.
     const std::string_view number = last_number(given.text);
-    if (!number.empty()) {
+    const size_t before =
+        number.empty() ? 0 : static_cast<size_t>(number.data() - given.text.data());
+    if (!number.empty() && last_number(std::string_view(given.text).substr(0, before)).empty()) {
       verdict = judge(gold_text, normalise(number), options);
       answer = number;
     }

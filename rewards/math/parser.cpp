@@ -175,7 +175,19 @@ bool Parser::starts_factor() const {
   }
 }
 
+// \text{m}, \text{s}^2, \frac{\text{m}}{\text{s}}: words where a factor may stand.
+bool Parser::is_unit(int index, int depth) const {
+  const Node& node = arena_[index];
+  constexpr int kDeepestUnit = 4;
+  if (depth > kDeepestUnit) return false;
+  if (node.op == Op::kPow) return is_unit(node.a, depth + 1);
+  if (node.op == Op::kDiv || node.op == Op::kMul)
+    return is_unit(node.a, depth + 1) && is_unit(node.b, depth + 1);
+  return node.op == Op::kText;
+}
+
 int Parser::multiply(int left, int right, bool cross) {
+  if (is_unit(right) && !is_unit(left)) return left;
   const Node &x = arena_[left], &y = arena_[right];
   const bool vectors = (x.flags & kVector) && (y.flags & kVector);
   return arena_.binary(cross && vectors ? Op::kCross : Op::kMul, left, right);
@@ -207,7 +219,7 @@ bool Parser::mixed_fraction(int left, int* value) {
                       arena_.is_integer(arena_[made].a, &numerator) &&
                       arena_.is_integer(arena_[made].b, &denominator) && numerator > 0 &&
                       numerator < denominator;
-  *value = arena_.binary(proper ? Op::kAdd : Op::kMul, left, made);
+  *value = proper ? arena_.binary(Op::kAdd, left, made) : multiply(left, made, false);
   return true;
 }
 

@@ -63,6 +63,7 @@ class Parser {
   int term();
   int product();
   bool starts_factor() const;
+  bool is_unit(int index, int depth = 0) const;
   int multiply(int left, int right, bool cross);
   bool mixed_fraction(int left, int* value);
   bool skip_unit(int left);

@@ -105,6 +105,8 @@ TEST(MathClaims, TheseAreEqual) {
       {"k!", "\\Gamma(k+1)"},
       {"1:2", "1 \\text{ to } 2"},
       // words, units
+      {"12", "12\\,\\mathrm{m}"},
+      {"60", "60 \\frac{\\text{km}}{\\text{h}}"},
       {"12", "\\text{12 units}"},
       {"12", "12\\mathrm{~cm}"},
       {"12\\pi", "12\\pi\\ \\text{cubic inches}"},
