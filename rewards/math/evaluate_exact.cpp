@@ -203,10 +203,13 @@ std::optional<mpq_class> exact_value(const Arena& arena, Item item, Budget& budg
       if (!budget.spend(1 + limbs * limbs / 1000)) return std::nullopt;
       ok = binary(node.op, a, b, item.sign, out);
     } else {
-      if (!budget.spend(1 + bits_of(a) / 4096)) return std::nullopt;
+      constexpr int64_t kFactorialCost = 100;
+      if (!budget.spend(node.op == Op::kFactorial ? kFactorialCost : 1 + bits_of(a) / 4096)) {
+        return std::nullopt;
+      }
       ok = unary(node, a, out);
     }
-    known[here] = ok && bits_of(out) <= kMaxBits * 2;
+    known[here] = ok && bits_of(out) <= kMaxBits * 2 && budget.spend(bits_of(out) / 512);
   }
   if (!known.back()) return std::nullopt;
   return std::move(values.back());

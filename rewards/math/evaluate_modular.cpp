@@ -101,6 +101,7 @@ bool Modular::number(const Node& node, uint64_t& out) const {
 
 // A whole exponent of any size counts modulo prime - 1 (Fermat).
 bool Modular::raise(const Node& node, uint64_t& out) {
+  if (!budget_.spend(1)) return false;
   const uint64_t base = value(node.a);
   int64_t small = 0;
   mpz_class exponent;
@@ -201,8 +202,9 @@ bool Modular::node(const Node& node, uint64_t& out) {
       out = multiply(a, b);
       return true;
     case Op::kDiv:
+      if (b == 0 || !budget_.spend(1)) return false;
       out = multiply(a, inverse(b));
-      return b != 0;
+      return true;
     case Op::kCross:
       out = point("cross", a * 3 + multiply(b, 5));
       return true;

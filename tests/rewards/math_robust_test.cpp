@@ -135,5 +135,29 @@ TEST(MathRobust, MegabytesAndDepthAreLinear) {
   });
 }
 
+// Members of two sets are compared pair by pair: what all pairs together cost is bounded.
+TEST(MathRobust, LargeSetsOfLargeMembersEndInTime) {
+  const auto set_of = [](const std::function<std::string(int)>& member, int first) {
+    std::string text = "\\{" + member(first);
+    for (int i = 1; i < 60; ++i) text += ", " + member(first + i);
+    return text + "\\}";
+  };
+  const std::function<std::string(int)> members[] = {
+      [](int i) { return repeat("\\frac{x^7}{x+2}+", 25) + std::to_string(i); },
+      [](int i) { return "3^{" + std::to_string(20'000 - i) + "}"; },
+      [](int i) { return std::to_string(2'900 - i) + "!"; },
+      [](int i) { return "\\binom{5000}{" + std::to_string(1'000 + i) + "}"; },
+      [](int i) { return "\\sin(\\sqrt{" + std::to_string(i) + "})"; },
+      [](int i) { return "x^{\\sqrt{" + std::to_string(i) + "}}"; },
+      [](int i) { return "(x+" + std::to_string(i) + ")!"; },
+      [](int i) { return "\\sqrt[3]{1+\\sqrt{" + std::to_string(i) + "}}"; },
+  };
+  for (size_t i = 0; i < std::size(members); ++i) {
+    const std::string gold = set_of(members[i], 1);
+    const std::string answer = "\\boxed{" + set_of(members[i], 200) + "}";
+    EXPECT_NE(bounded_check(answer, gold, std::to_string(i)).status, MathStatus::kRight) << i;
+  }
+}
+
 }  // namespace
 }  // namespace ponder::rewards
