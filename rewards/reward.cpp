@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "core/spelling.h"
+#include "rewards/math_reward.h"
 #include "rewards/r1.h"
 
 namespace ponder::rewards {
@@ -14,6 +15,7 @@ const std::vector<std::pair<std::string, Maker>>& table() {
   static const std::vector<std::pair<std::string, Maker>> makers = {
       {"accuracy", [] { return std::unique_ptr<Reward>(std::make_unique<AnswerTagAccuracy>()); }},
       {"format", [] { return std::unique_ptr<Reward>(std::make_unique<ThinkAnswerFormat>()); }},
+      {"math", [] { return std::unique_ptr<Reward>(std::make_unique<MathReward>()); }},
   };
   return makers;
 }

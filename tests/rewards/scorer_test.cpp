@@ -40,6 +40,13 @@ TEST(Scorer, AMissingReferenceMakesTheScoreNull) {
   EXPECT_EQ(score.parts.at("format"), 1.0);
 }
 
+TEST(Scorer, MathComparesByMeaning) {
+  const Scorer scorer({{"math"}, {1.0}});
+  EXPECT_EQ(scorer.score(prompt_with("\\frac{1}{2}"), stopped("so \\boxed{0.5}")).value, 1.0);
+  EXPECT_EQ(scorer.score(prompt_with(7), stopped("The answer is 8.")).value, 0.0);
+  EXPECT_EQ(scorer.score(prompt_with("\\frac{"), stopped("\\boxed{1}")).value, std::nullopt);
+}
+
 TEST(Scorer, RefusesWrongOptions) {
   EXPECT_THROW(Scorer({{}, {}}), core::UserError);
   EXPECT_THROW(Scorer({{"accuracy"}, {1.0, 2.0}}), core::UserError);

@@ -1,0 +1,384 @@
+#include "rewards/math/parser.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "rewards/math/parser_impl.h"
+
+namespace ponder::rewards::math {
+
+int Parser::fail(std::string_view why) {
+  if (failure_.empty()) failure_ = why;
+  if (arena_.size() == 0) arena_.number(0);
+  position_ = tokens_.size() - 1;
+  return 0;
+}
+
+int Parser::run() {
+  while (next_is(Tok::kDot) || next_is(Tok::kColon)) advance();
+  if (next_is(Tok::kEnd_of_input)) fail("nothing there");
+  const int root = list();
+  while (next_is(Tok::kDot) || next_is(Tok::kComma)) advance();
+  if (!failed() && !next_is(Tok::kEnd_of_input))
+    fail("unexpected \"" + surface(position_, position_ + 1) + "\"");
+  return failed() ? -1 : root;
+}
+
+// What separates the members of a list: commas, "and", "or", line breaks, alone or together.
+std::vector<int> Parser::elements() {
+  Deeper deeper(*this);
+  auto separator = [&] {
+    return next_is(Tok::kComma) || next_is(Tok::kConnective) || next_is(Tok::kRow) ||
+           next_is(Tok::kAmp);
+  };
+  std::vector<int> found;
+  while (!failed()) {
+    while (separator()) advance();
+    if (next_is(Tok::kClose) || next_is(Tok::kEnd_of_input) || next_is(Tok::kEnd) ||
+        next_is(Tok::kDot)) {
+      break;
+    }
+    found.push_back(element());
+    if (arena_.full()) fail("too many terms");
+    if (!separator()) break;
+  }
+  return found;
+}
+
+int Parser::list() {
+  const std::vector<int> found = elements();
+  if (failed()) return 0;
+  if (found.empty()) return fail("nothing there");
+  return found.size() == 1 ? found[0] : arena_.with_kids(Op::kList, found);
+}
+
+// sides joined by = < <= ..; what follows an approximation sign is dropped.
+int Parser::element() {
+  if (next_is(Tok::kApprox)) advance();
+  if (next_is(Tok::kRelation) && peek().rel == Rel::kEq) advance();  // "= 5"
+  std::vector<int> sides{set_expression()};
+  std::vector<Rel> signs;
+  while (!failed()) {
+    if (next_is(Tok::kRelation)) {
+      signs.push_back(peek().rel);
+      advance();
+      sides.push_back(set_expression());
+    } else if (accept(Tok::kApprox)) {
+      set_expression();
+    } else {
+      break;
+    }
+  }
+  if (failed()) return 0;
+  return signs.empty() ? sides[0] : arena_.relation(sides, signs);
+}
+
+int Parser::set_expression() {
+  int left = ratio();
+  while (!failed()) {
+    Op op;
+    if (next_is(Tok::kUnion)) {
+      op = Op::kUnion;
+    } else if (next_is(Tok::kIntersection)) {
+      op = Op::kIntersection;
+    } else if (next_is(Tok::kDifference)) {
+      op = Op::kDifference;
+    } else {
+      break;
+    }
+    advance();
+    const int right = ratio();
+    if (!failed()) left = arena_.with_kids(op, {left, right});
+  }
+  return left;
+}
+
+int Parser::ratio() {
+  const int first = sum();
+  if (failed() || !next_is(Tok::kColon)) return first;
+  std::vector<int> parts{first};
+  while (!failed() && accept(Tok::kColon)) parts.push_back(sum());
+  return failed() ? 0 : arena_.with_kids(Op::kRatio, parts);
+}
+
+int Parser::sum() {
+  int left = term();
+  while (!failed()) {
+    Op op;
+    switch (peek().kind) {
+      case Tok::kPlus:
+        op = Op::kAdd;
+        break;
+      case Tok::kMinus:
+        op = Op::kSub;
+        break;
+      case Tok::kPlusMinus:
+        op = Op::kPlusMinus;
+        break;
+      case Tok::kMinusPlus:
+        op = Op::kMinusPlus;
+        break;
+      default:
+        return left;
+    }
+    advance();
+    const int right = term();
+    if (failed()) return 0;
+    left = arena_.binary(op, left, right);
+    if (arena_.full()) return fail("too many terms");
+  }
+  return 0;
+}
+
+int Parser::term() {
+  Deeper deeper(*this);
+  if (failed()) return 0;
+  if (accept(Tok::kPlus)) return term();
+  if (accept(Tok::kMinus)) {
+    const int operand = term();
+    return failed() ? 0 : arena_.unary(Op::kNeg, operand);
+  }
+  if (next_is(Tok::kPlusMinus) || next_is(Tok::kMinusPlus)) {
+    const Op op = next_is(Tok::kPlusMinus) ? Op::kPlusMinus : Op::kMinusPlus;
+    advance();
+    const int zero = arena_.number(0);
+    const int operand = term();
+    return failed() ? 0 : arena_.binary(op, zero, operand);
+  }
+  return product();
+}
+
+bool Parser::starts_factor() const {
+  switch (peek().kind) {
+    case Tok::kNumber:
+    case Tok::kLetter:
+    case Tok::kWord:
+    case Tok::kConstant:
+    case Tok::kFunction:
+    case Tok::kName:
+    case Tok::kFrac:
+    case Tok::kSqrt:
+    case Tok::kBinom:
+    case Tok::kSum:
+    case Tok::kProd:
+    case Tok::kOverline:
+    case Tok::kOpen:
+    case Tok::kBegin:
+    case Tok::kLeftBar:
+    case Tok::kEllipsis:
+      return true;
+    case Tok::kBar:
+      return open_bars_ == 0;
+    default:
+      return false;
+  }
+}
+
+// \text{m}, \text{s}^2, \frac{\text{m}}{\text{s}}: words where a factor may stand.
+bool Parser::is_unit(int index, int depth) const {
+  const Node& node = arena_[index];
+  constexpr int kDeepestUnit = 4;
+  if (depth > kDeepestUnit) return false;
+  if (node.op == Op::kPow) return is_unit(node.a, depth + 1);
+  if (node.op == Op::kDiv || node.op == Op::kMul)
+    return is_unit(node.a, depth + 1) && is_unit(node.b, depth + 1);
+  return node.op == Op::kText;
+}
+
+int Parser::multiply(int left, int right, bool cross) {
+  if (is_unit(right) && !is_unit(left)) return left;
+  const Node &x = arena_[left], &y = arena_[right];
+  const bool vectors = (x.flags & kVector) && (y.flags & kVector);
+  return arena_.binary(cross && vectors ? Op::kCross : Op::kMul, left, right);
+}
+
+// "2\frac{1}{3}", "6 1/4": a whole number and a proper fraction stand for their sum, with any other
+// fraction for the product.
+bool Parser::mixed_fraction(int left, int* value) {
+  const Node whole = arena_[left];
+  const bool bare = whole.op == Op::kNumber && whole.flags & kSmallInt &&
+                    !(whole.flags & kDecimal) && position_ > 0 &&
+                    tokens_[position_ - 1].kind == Tok::kNumber;
+  if (!bare) return false;
+  int made = -1;
+  if (next_is(Tok::kFrac)) {
+    made = fraction();
+  } else if (next_is(Tok::kNumber) && next_is(Tok::kSlash, 1) && next_is(Tok::kNumber, 2)) {
+    const int numerator = number();
+    advance();
+    const int denominator = number();
+    if (!failed()) made = arena_.binary(Op::kDiv, numerator, denominator);
+  }
+  if (failed() || made < 0) return false;
+  const int fraction_node = made;
+  made = postfix(made);
+  if (failed()) return false;
+  int64_t numerator = 0, denominator = 0;
+  const bool proper = made == fraction_node && arena_[made].op == Op::kDiv &&
+                      arena_.is_integer(arena_[made].a, &numerator) &&
+                      arena_.is_integer(arena_[made].b, &denominator) && numerator > 0 &&
+                      numerator < denominator;
+  *value = proper ? arena_.binary(Op::kAdd, left, made) : multiply(left, made, false);
+  return true;
+}
+
+// Only words up to the end of this member of the list.
+bool Parser::only_words_follow() const {
+  constexpr int kLongestUnit = 24;
+  for (int ahead = 0; ahead < kLongestUnit; ++ahead) {
+    switch (peek(ahead).kind) {
+      case Tok::kWord:
+      case Tok::kText:
+      case Tok::kLetter:
+      case Tok::kSlash:
+      case Tok::kDot:
+      case Tok::kDegree:
+        break;
+      case Tok::kEnd_of_input:
+      case Tok::kComma:
+      case Tok::kConnective:
+      case Tok::kClose:
+      case Tok::kRow:
+      case Tok::kApprox:
+      case Tok::kRelation:
+        return true;
+      default:
+        return false;
+    }
+  }
+  return false;
+}
+
+// A unit behind a value says what is counted, not how much: it is dropped.
+bool Parser::skip_unit(int left) {
+  static constexpr std::array<std::string_view, 26> kShortUnits = {
+      "cm", "mm", "km", "kg",  "mg",  "ml",  "mL",  "ft",  "yd", "mi", "lb", "oz", "hr",
+      "in", "cc", "sq", "mph", "min", "sec", "deg", "rad", "am", "pm", "Hz", "cu", "pt"};
+  if (arena_[left].op == Op::kText) return false;
+  if (next_is(Tok::kWord)) {
+    const std::string& name = peek().text;
+    const bool unit = name.size() > 2 ||
+                      std::find(kShortUnits.begin(), kShortUnits.end(), name) != kShortUnits.end();
+    if (!unit || !peek().space || !only_words_follow()) return false;
+    while (next_is(Tok::kWord) || next_is(Tok::kText) || next_is(Tok::kLetter) ||
+           next_is(Tok::kSlash) || next_is(Tok::kDot)) {
+      advance();
+    }
+    return true;
+  }
+  if (!next_is(Tok::kText)) return false;
+  advance();
+  if (next_is(Tok::kCaret)) {
+    advance();
+    argument();
+  }
+  if (next_is(Tok::kSlash) && next_is(Tok::kText, 1)) advance();
+  return true;
+}
+
+int Parser::product() {
+  int left = factor();
+  while (!failed()) {
+    if (arena_.full()) return fail("too many terms");
+    if (skip_unit(left)) continue;
+    if (next_is(Tok::kTimes) || next_is(Tok::kCross)) {
+      const bool cross = next_is(Tok::kCross);
+      advance();
+      const int right = next_is(Tok::kMinus) ? term() : factor();
+      if (!failed()) left = multiply(left, right, cross);
+    } else if (accept(Tok::kSlash)) {
+      const int right = next_is(Tok::kMinus) ? term() : factor();
+      if (!failed()) left = arena_.binary(Op::kDiv, left, right);
+    } else if (accept(Tok::kMod)) {
+      const int right = factor();
+      if (!failed()) left = arena_.binary(Op::kMod, left, right);
+    } else if (starts_factor()) {
+      int mixed = -1;
+      if (mixed_fraction(left, &mixed)) {
+        left = mixed;
+        continue;
+      }
+      if (failed()) return 0;
+      if (next_is(Tok::kNumber) && tokens_[position_ - 1].kind == Tok::kNumber) {
+        return fail("two numbers side by side");
+      }
+      const int right = factor();
+      if (!failed()) left = multiply(left, right, false);
+    } else {
+      return left;
+    }
+  }
+  return 0;
+}
+
+int Parser::factor() {
+  const int base = atom();
+  return failed() ? 0 : postfix(base);
+}
+
+int Parser::power(int base) {
+  if (accept(Tok::kDegree)) return arena_.unary(Op::kDegree, base);
+  if (next_opens('{') && next_is(Tok::kDegree, 1) && next_closes('{', 2))
+    return fail("unclosed degree");
+  if (next_opens('{') && next_is(Tok::kDegree, 1) && next_closes('}', 2)) {
+    advance(), advance(), advance();
+    return arena_.unary(Op::kDegree, base);
+  }
+  if (accept(Tok::kPrime)) return base;
+  int exponent;
+  if (next_is(Tok::kMinus) || next_is(Tok::kPlus)) {
+    const bool minus = next_is(Tok::kMinus);
+    advance();
+    exponent = argument();
+    if (!failed() && minus) exponent = arena_.unary(Op::kNeg, exponent);
+  } else {
+    exponent = argument();
+  }
+  if (!failed() && accept(Tok::kCaret)) {
+    Deeper deeper(*this);
+    exponent = power(exponent);
+  }
+  return failed() ? 0 : arena_.binary(Op::kPow, base, exponent);
+}
+
+int Parser::postfix(int base) {
+  while (!failed()) {
+    if (accept(Tok::kCaret)) {
+      base = power(base);
+    } else if (next_is(Tok::kBang)) {
+      advance();
+      if (accept(Tok::kBang)) {
+        const int64_t name = arena_.intern("!!");
+        base = arena_.with_kids(Op::kApply, {base}, name);
+      } else {
+        base = arena_.unary(Op::kFactorial, base);
+      }
+    } else if (accept(Tok::kPercent)) {
+      base = arena_.unary(Op::kPercent, base);
+    } else if (accept(Tok::kDegree)) {
+      base = arena_.unary(Op::kDegree, base);
+    } else if (next_is(Tok::kUnder) && arena_[base].op == Op::kNumber) {
+      base = based_number(base);
+    } else if (next_is(Tok::kUnder)) {
+      return fail("a subscript where none can be");
+    } else if (next_is(Tok::kPrime)) {
+      advance();
+    } else {
+      return base;
+    }
+  }
+  return 0;
+}
+
+Parsed parse(std::string_view text, bool comma_thousands, Arena& arena) {
+  Parsed parsed;
+  Lexed lexed = lex(text, comma_thousands);
+  parsed.comma_ambiguous = lexed.comma_ambiguous;
+  Parser parser(std::move(lexed.tokens), arena);
+  parsed.root = parser.run();
+  parsed.failure = parser.failure();
+  return parsed;
+}
+
+}  // namespace ponder::rewards::math

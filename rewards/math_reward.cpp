@@ -1,0 +1,28 @@
+#include "rewards/math_reward.h"
+
+#include "rewards/math/math.h"
+
+namespace ponder::rewards {
+
+Judgement MathReward::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+  using data::ScoreStatus;
+  if (prompt.answer.is_null()) {
+    return {std::nullopt, ScoreStatus::kRefused, "the prompt has no answer to compare with"};
+  }
+  if (completion.finish_reason != data::FinishReason::kStop) {
+    return {0.0, ScoreStatus::kUnparsed, "cut before its end: no answer"};
+  }
+  const data::Json& answer = prompt.answer;
+  const std::string gold = answer.is_string() ? answer.get<std::string>() : answer.dump();
+  const MathVerdict verdict = check_math(completion.text, gold);
+  switch (verdict.status) {
+    case MathStatus::kRight: return {1.0, ScoreStatus::kOk, verdict.reason};
+    case MathStatus::kWrong: return {0.0, ScoreStatus::kWrong, verdict.reason};
+    case MathStatus::kUnparsed: return {0.0, ScoreStatus::kUnparsed, verdict.reason};
+    case MathStatus::kUnparsedGold:
+    case MathStatus::kRefused: break;
+  }
+  return {std::nullopt, ScoreStatus::kRefused, verdict.reason};
+}
+
+}  // namespace ponder::rewards

@@ -1,0 +1,14 @@
+// Reward "math": is the completion's final answer mathematically equal to the reference? The checker is rewards/math/.
+#pragma once
+
+#include "rewards/reward.h"
+
+namespace ponder::rewards {
+
+// 1 where it is; a cut completion has no answer. A reference that cannot be read gives no value (refused).
+class MathReward : public Reward {
+ public:
+  Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
+};
+
+}  // namespace ponder::rewards

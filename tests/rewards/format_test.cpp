@@ -1,0 +1,63 @@
+#include "rewards/format.h"
+
+#include "tests/rewards/math_cases.h"
+
+namespace ponder::rewards {
+namespace {
+
+// The labelled cases come from TRL's and open-r1's own tests.
+TEST(Format, TheLabelledCasesAgree) {
+  int count = 0;
+  for (const auto& entry : read_json_lines(math_cases_dir() / "format_cases.jsonl")) {
+    const std::string check = entry["check"];
+    if (entry["expected"].is_null() || !entry.contains("completion")) continue;
+    const std::string text = entry["completion"];
+    if (check == "think_format") {
+      EXPECT_EQ(has_think_format(text), entry["expected"] == 1.0) << text;
+    } else if (check == "think_answer_format") {
+      EXPECT_EQ(has_think_answer_format(text), entry["expected"] == 1.0) << text;
+    } else if (check == "has_boxed") {
+      EXPECT_EQ(has_boxed(text), entry["expected"].get<bool>()) << text;
+    } else if (check == "reasoning_accuracy") {
+      const bool right =
+          check_math(text, entry["gold"].get<std::string>()).status == MathStatus::kRight;
+      EXPECT_EQ(right, entry["expected"] == 1.0) << text;
+    } else {
+      continue;
+    }
+    ++count;
+  }
+  EXPECT_GT(count, 0);
+}
+
+TEST(Format, EachTagStandsOnceInOrderWithNothingAround) {
+  EXPECT_TRUE(has_think_answer_format("<think> a </think> <answer> b </answer>"));
+  EXPECT_TRUE(has_think_answer_format("<think>a</think>\n\n<answer>b</answer>\n"));
+  for (const char* text :
+       {"x <think>a</think><answer>b</answer>", "<think>a</think> so <answer>b</answer>",
+        "<think>a</think><answer>b</answer> !", "<answer>b</answer><think>a</think>",
+        "<think>a</think><answer>b</answer><answer>c</answer>",
+        "<think>a<think>b</think></think><answer>c</answer>",
+        "<think>Wrong</answer><answer>order</think>"}) {
+    EXPECT_FALSE(has_think_answer_format(text)) << text;
+  }
+}
+
+TEST(Format, TagsAreCountedAsOpenR1Does) {
+  EXPECT_DOUBLE_EQ(tag_count("<think>\na\n</think>\n<answer>\nb\n</answer>"), 1.0);
+  EXPECT_DOUBLE_EQ(tag_count("<think>\na\n</think>\n"), 0.5);
+  EXPECT_DOUBLE_EQ(tag_count("<think>\na\n</think>\n<think>\n"), 0.25);
+  EXPECT_DOUBLE_EQ(tag_count(""), 0.0);
+}
+
+TEST(Format, OneAnswerIsOneTagOrOneBox) {
+  EXPECT_TRUE(has_one_answer("<think>\\boxed{1}</think> \\boxed{2}"));
+  EXPECT_TRUE(has_one_answer("<answer>\\boxed{1} or \\boxed{2}</answer>"));
+  EXPECT_FALSE(has_one_answer("\\boxed{1} \\boxed{2}"));
+  EXPECT_FALSE(has_one_answer("\\boxed{1"));
+  EXPECT_FALSE(has_one_answer("<answer>1</answer><answer>2</answer>"));
+  EXPECT_FALSE(has_one_answer("5"));
+}
+
+}  // namespace
+}  // namespace ponder::rewards
