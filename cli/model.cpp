@@ -40,7 +40,7 @@ void for_each_line(const std::string& input, const std::function<json(const json
     json object;
     try {
       object = json::parse(line);
-    } catch (const json::parse_error& error) {
+    } catch (const json::exception& error) {
       core::throw_user("{}: broken JSON: {}", where, error.what());
     }
     fmt::print("{}\n", answer(object, where).dump(-1, ' ', false, json::error_handler_t::replace));

@@ -14,7 +14,7 @@ Prompt parse_line(const std::string& line, const std::string& where) {
   Json object;
   try {
     object = Json::parse(line);
-  } catch (const Json::parse_error& error) {
+  } catch (const Json::exception& error) {
     core::throw_user("{}: broken JSON: {}", where, error.what());
   }
   if (!object.is_object())

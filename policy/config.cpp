@@ -19,8 +19,8 @@ json parse_object(const std::string& text, const std::string& name) {
   json object;
   try {
     object = json::parse(text);
-  } catch (const json::parse_error& error) {
-    throw_user("{}: broken JSON at byte {}: {}", name, error.byte, error.what());
+  } catch (const json::exception& error) {
+    throw_user("{}: broken JSON: {}", name, error.what());
   }
   if (!object.is_object())
     throw_user("{}: expected a JSON object, found {}", name, object.type_name());

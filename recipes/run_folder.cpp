@@ -1,16 +1,16 @@
 #include "recipes/run_folder.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <optional>
 #include <utility>
 #include <vector>
-
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/file.h>
-#include <unistd.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -21,12 +21,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// "000010.jsonl" or "10" -> 10; none for any other name.
-std::optional<int64_t> step_of(const fs::path& path) {
-  const std::string name = path.stem().string();
+// "000010.jsonl" with suffix ".jsonl" or "10" with "" -> 10; none for any other name.
+std::optional<int64_t> step_of(const fs::path& path, std::string_view suffix) {
+  const std::string name = path.filename().string();
+  if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
+  const char *begin = name.data(), *end = begin + name.size() - suffix.size();
   int64_t step = 0;
-  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), step);
-  if (error != std::errc() || end != name.data() + name.size()) return std::nullopt;
+  const auto [stop, error] = std::from_chars(begin, end, step);
+  if (error != std::errc() || stop != end || step < 0) return std::nullopt;
   return step;
 }
 
@@ -38,9 +40,30 @@ std::vector<fs::path> entries(const fs::path& dir) {
   return out;
 }
 
+// The steps of the complete checkpoints, ascending: a folder has its name only when it is complete.
+std::vector<int64_t> checkpoint_steps(const fs::path& checkpoints) {
+  std::vector<int64_t> steps;
+  for (const fs::path& path : entries(checkpoints)) {
+    const auto step = step_of(path, "");
+    if (step && path.filename() == std::to_string(*step)) steps.push_back(*step);
+  }
+  std::sort(steps.begin(), steps.end());
+  return steps;
+}
+
+// True where the folder holds nothing but what a run that was killed at its very start leaves.
+bool is_unused(const fs::path& dir) {
+  for (const fs::path& path : entries(dir)) {
+    const std::string name = path.filename().string();
+    if (name != ".lock" && name != "recipe.toml.part") return false;
+  }
+  return true;
+}
+
 // The first key whose value differs, with both values.
-std::string first_difference(const std::string& there, const std::string& here) {
-  const auto old_keys = core::flatten_recipe(there, "recipe.toml"),
+std::string first_difference(const fs::path& dir, const std::string& here) {
+  const fs::path path = dir / "recipe.toml";
+  const auto old_keys = core::flatten_recipe(core::read_file(path, "run's recipe"), path.string()),
              new_keys = core::flatten_recipe(here, "recipe");
   std::map<std::string, std::pair<std::string, std::string>> both;
   for (const auto& [key, value] : old_keys) both[key].first = value;
@@ -55,31 +78,34 @@ std::string first_difference(const std::string& there, const std::string& here) 
   return "";
 }
 
+void make_folder(const fs::path& dir) {
+  std::error_code error;
+  fs::create_directories(dir, error);
+  if (error) core::throw_user("cannot make the folder {}: {}", dir.string(), error.message());
+}
+
 }  // namespace
 
 RunFolder::RunFolder(const fs::path& dir, const std::string& recipe_text) : dir_(dir) {
-  std::error_code error;
   const bool ours = fs::exists(dir_ / "recipe.toml");
-  if (fs::exists(dir_) && !fs::is_directory(dir_))
+  if (fs::exists(dir_) && !fs::is_directory(dir_)) {
     core::throw_user("{} is a file, expected a run's folder: choose another with --run",
                      dir_.string());
-  if (!ours && fs::is_directory(dir_) && !fs::is_empty(dir_)) {
+  }
+  if (!ours && !is_unused(dir_)) {
     core::throw_user(
         "the folder {} is not empty and no run's folder (it has no recipe.toml): choose another "
         "with --run",
         dir_.string());
   }
-  fs::create_directories(dir_ / "completions", error);
-  if (!error) fs::create_directories(dir_ / "evaluations", error);
-  if (!error) fs::create_directories(dir_ / "checkpoints", error);
-  if (error)
-    core::throw_user("cannot make the run's folder {}: {}", dir_.string(), error.message());
+  make_folder(dir_);
   lock();
   if (ours) {
     check_recipe(recipe_text);
   } else {
     core::write_file_atomic(dir_ / "recipe.toml", recipe_text);
   }
+  for (const char* part : {"completions", "evaluations", "checkpoints"}) make_folder(dir_ / part);
 }
 
 RunFolder::~RunFolder() {
@@ -88,9 +114,9 @@ RunFolder::~RunFolder() {
 
 // The kernel lets go of the lock when the process ends, however it ends.
 void RunFolder::lock() {
-  lock_fd_ = ::open((dir_ / ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-  if (lock_fd_ < 0)
-    core::throw_user("cannot open {}: is the folder writable?", (dir_ / ".lock").string());
+  const fs::path path = dir_ / ".lock";
+  lock_fd_ = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+  if (lock_fd_ < 0) core::throw_user("cannot open {}: is the folder writable?", path.string());
   if (::flock(lock_fd_, LOCK_EX | LOCK_NB) == 0) return;
   ::close(std::exchange(lock_fd_, -1));
   core::throw_user(
@@ -99,8 +125,7 @@ void RunFolder::lock() {
 }
 
 void RunFolder::check_recipe(const std::string& recipe_text) {
-  const std::string difference =
-      first_difference(core::read_file(dir_ / "recipe.toml", "run's recipe"), recipe_text);
+  const std::string difference = first_difference(dir_, recipe_text);
   if (difference.empty()) return;
   core::throw_user(
       "{} was made by another recipe: {}; choose another folder with --run, or remove this one",
@@ -121,14 +146,20 @@ fs::path RunFolder::checkpoint(int64_t step) const {
 
 int64_t RunFolder::latest_step() const {
   const fs::path latest = dir_ / "checkpoints" / "latest";
-  std::error_code error;
-  const fs::path target = fs::read_symlink(latest, error);
-  if (error) return 0;
-  const auto step = step_of(target);
-  if (!step || !fs::is_directory(checkpoint(*step))) {
+  const std::vector<int64_t> steps = checkpoint_steps(dir_ / "checkpoints");
+  if (!fs::exists(fs::symlink_status(latest))) return steps.empty() ? 0 : steps.back();
+  if (!fs::is_symlink(latest)) {
     core::throw_user(
-        "{} points to {}, which is no checkpoint: point it to one that is there, or remove it to "
-        "begin anew",
+        "{} is no link, expected one to a checkpoint (a copy that followed links?): remove it, the "
+        "newest checkpoint beside it is taken then",
+        latest.string());
+  }
+  const fs::path target = fs::read_symlink(latest);
+  const auto step = step_of(target, "");
+  if (!step || !std::binary_search(steps.begin(), steps.end(), *step)) {
+    core::throw_user(
+        "{} points to {}, which is no checkpoint: remove the link, the newest checkpoint beside it "
+        "is taken then",
         latest.string(), target.string());
   }
   return *step;
@@ -146,7 +177,7 @@ void RunFolder::save_checkpoint(int64_t step, int64_t keep,
     fs::remove_all(checkpoint(step));
     fs::rename(aside, checkpoint(step));
   } catch (...) {
-    std::error_code ignored;
+    std::error_code ignored;  // the failure itself is what the caller must see
     fs::remove_all(aside, ignored);
     throw;
   }
@@ -155,24 +186,24 @@ void RunFolder::save_checkpoint(int64_t step, int64_t keep,
   fs::create_symlink(std::to_string(step), link);
   fs::rename(link, checkpoints / "latest");
   core::sync_directory(checkpoints);
-  std::vector<int64_t> steps;
-  for (const fs::path& path : entries(checkpoints)) {
-    if (const auto found = step_of(path);
-        found && *found <= step && path.filename() == std::to_string(*found)) {
-      steps.push_back(*found);
-    }
-  }
-  std::sort(steps.begin(), steps.end());
-  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i)
+  std::vector<int64_t> steps = checkpoint_steps(checkpoints);
+  std::erase_if(steps, [step](int64_t other) { return other > step; });
+  for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
     fs::remove_all(checkpoint(steps[i]));
+  }
 }
 
 void RunFolder::forget_after(int64_t step) {
-  for (const char* part : {"completions", "evaluations", "checkpoints"}) {
+  for (const char* part : {"completions", "evaluations"}) {
     for (const fs::path& path : entries(dir_ / part)) {
-      const auto found = step_of(path);
-      if (path.extension() == ".part" || (found && *found > step)) fs::remove_all(path);
+      const auto found = step_of(path, ".jsonl");
+      if (found && *found > step) fs::remove_all(path);
     }
+  }
+  for (const fs::path& path : entries(dir_ / "checkpoints")) {
+    const bool half_made = step_of(path, ".part") || path.filename() == "latest.part";
+    const auto found = step_of(path, "");
+    if (half_made || (found && *found > step)) fs::remove_all(path);
   }
 }
 

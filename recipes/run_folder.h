@@ -25,7 +25,9 @@ class RunFolder {
   std::filesystem::path evaluation_file(int64_t step) const;
   std::filesystem::path checkpoint(int64_t step) const;
 
-  // The step of checkpoints/latest; 0 where there is none.
+  // The step of checkpoints/latest; without that link the newest checkpoint's (the run was killed
+  // before it could set it); 0 where there is no checkpoint. Throws UserError where `latest` is
+  // anything else than a link to a checkpoint.
   int64_t latest_step() const;
 
   // Writes checkpoints/STEP through `fill(folder)`: aside first, synced, renamed, then `latest` is

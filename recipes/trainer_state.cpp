@@ -42,7 +42,7 @@ nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint,
   const auto path = checkpoint / "trainer.json";
   try {
     return nlohmann::json::parse(core::read_file(path, "trainer's state"));
-  } catch (const nlohmann::json::parse_error& error) {
+  } catch (const nlohmann::json::exception& error) {
     core::throw_user("{}: broken JSON: {}", path.string(), error.what());
   }
 }

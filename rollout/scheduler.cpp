@@ -9,7 +9,7 @@ Scheduler::Scheduler(const Limits& limits, std::vector<int64_t> prompt_lengths, 
     : limits_(limits),
       prompt_lengths_(std::move(prompt_lengths)),
       samples_(samples),
-      completion_max_(completion_max),
+      completion_max_(std::min(completion_max, context_max)),
       context_max_(context_max),
       pool_(limits.num_blocks) {}
 
