@@ -1,0 +1,23 @@
+// `ponder sandbox ...` without the rest of ponder.
+#include <iostream>
+
+#include "cli/sandbox_command.h"
+#include "core/error.h"
+
+int main(int argc, char** argv) {
+  CLI::App app("ponder's sandbox alone, for its tests");
+  app.require_subcommand(1);
+  try {
+    ponder::cli::add_sandbox_command(app);
+    app.parse(argc, argv);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const ponder::core::UserError& error) {
+    std::cerr << error.what() << "\n";
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << error.what() << "\n";
+    return 1;
+  }
+}
