@@ -229,14 +229,13 @@ def run_script():
     return status
 
 
-def finish(status):
+def finish(kind, status):
     import atexit
     try:
         threading._shutdown()
         atexit._run_exitfuncs()
-        main = sys.modules.get('__main__')
-        if main is not None:
-            main.__dict__.clear()
+        if kind == SCRIPT:
+            sys.modules['__main__'].__dict__.clear()  # finalizers of its global objects
     finally:
         try:
             sys.stdout.flush()
@@ -406,7 +405,7 @@ def main():
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
             status = 1
-    finish(status)
+    finish(kind, status)
 
 
 main()

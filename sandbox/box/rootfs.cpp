@@ -121,11 +121,12 @@ std::string make_fixed_tree() {
 }
 
 std::string pivot() {
+  // A run may mount a /proc of its own only where the kernel sees one that is fully visible: while the host's is there, this
+  // one; then, for the runs, this one. Where it fails (a masked /proc in a container) runs do without.
+  mount("proc", (std::string(kStage) + "/proc").c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
   if (chdir(kStage) != 0 || syscall(SYS_pivot_root, ".", ".") != 0) return reason("pivot_root");
   if (umount2(".", MNT_DETACH) != 0) return reason("detach the host's root");
   if (chdir("/") != 0) return reason("chdir /");
-  // Also the place that lets a run mount a /proc of its own: the kernel asks for one that is fully visible.
-  mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
   if (!set_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, false))
     return reason("make the root read-only");
   return "";
