@@ -109,6 +109,7 @@ void ActiveRun::on_status() {
       outcome_.has_status = true;
       outcome_.wait_status = static_cast<int>(status.value);
       reported_cpu_ns_ = status.detail;
+      reported_peak_bytes_ = status.peak;
       outcome_.collect_error = status.text;
       break;
     case StatusKind::kReport:
@@ -155,7 +156,7 @@ void ActiveRun::check_limits(Clock::time_point now) {
   const uint64_t cpu_ns = watch_ ? sampled_cpu_ns_ : worker_.cgroup().cpu_ns();
   if (static_cast<double>(cpu_ns) * 1e-9 > limits_.cpu_s) return stop(Stop::kCpu);
   if (Seconds(now - started_).count() > limits_.wall_s) return stop(Stop::kWall);
-  if (sampled_peak_bytes_ > limits_.memory_bytes) stop(Stop::kMemory);
+  if (sampled_peak_bytes_ > limits_.memory_bytes || worker_.cgroup().oom_kills() > 0) stop(Stop::kMemory);
 }
 
 // Everything of the run is dead: what it wrote before is all there is.
@@ -174,7 +175,7 @@ void ActiveRun::conclude() {
   const uint64_t cpu_ns = watch_ ? std::max(sampled_cpu_ns_, reported_cpu_ns_) : cgroup.cpu_ns();
   outcome_.cpu_s = static_cast<double>(cpu_ns) * 1e-9;
   outcome_.wall_s = Seconds(Clock::now() - started_).count();
-  outcome_.memory_peak_bytes = watch_ ? sampled_peak_bytes_ : cgroup.memory_peak_bytes();
+  outcome_.memory_peak_bytes = watch_ ? std::max(sampled_peak_bytes_, reported_peak_bytes_) : cgroup.memory_peak_bytes();
   outcome_.oom_kills = cgroup.oom_kills();
   // Between two samples it may have used up its time and ended by itself.
   if (outcome_.stop == Stop::kNone && outcome_.cpu_s > limits_.cpu_s) outcome_.stop = Stop::kCpu;

@@ -59,7 +59,7 @@ class ActiveRun {
   Fd status_, out_, err_, extra_, pid_;
   Clock::time_point launched_, started_, killed_;
   bool done_ = false, dead_ = false;
-  uint64_t sampled_cpu_ns_ = 0, reported_cpu_ns_ = 0, sampled_peak_bytes_ = 0;
+  uint64_t sampled_cpu_ns_ = 0, reported_cpu_ns_ = 0, sampled_peak_bytes_ = 0, reported_peak_bytes_ = 0;
   bool extra_cut_ = false;
   Outcome outcome_;
 };

@@ -65,6 +65,7 @@ std::string Status::encode() const {
   out.number(value);
   out.number(detail);
   out.text(text);
+  out.number(peak);
   return out.bytes();
 }
 
@@ -74,6 +75,7 @@ bool Status::decode(std::string_view bytes, Status& out) {
   out.value = in.number();
   out.detail = in.number();
   out.text = in.text();
+  out.peak = in.number();
   return in.ok();
 }
 

@@ -63,7 +63,7 @@ enum class StatusKind : uint64_t {
   kStarted = 1,   // beside it: a pidfd of the init; when that becomes readable every process of the run is dead
   kFailed = 2,    // set-up failed before any untrusted instruction: text; value = errno; detail 1 = at the exec itself
   kUsage = 3,     // watch only: value = CPU ns so far, detail = bytes in use
-  kExited = 4,    // value = wait status of the main process, detail = CPU ns; text = "" or why `collect` failed
+  kExited = 4,    // value = wait status of the main process, detail = CPU ns, peak; text = "" or why `collect` failed
   kReport = 5,    // kProbe only: text = findings, one word a line
 };
 
@@ -71,6 +71,7 @@ struct Status {
   StatusKind kind = StatusKind::kFailed;
   uint64_t value = 0, detail = 0;
   std::string text;
+  uint64_t peak = 0;  // bytes of the largest process that was waited for
 
   std::string encode() const;
   static bool decode(std::string_view bytes, Status& out);

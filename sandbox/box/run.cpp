@@ -254,6 +254,7 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
   Status report{StatusKind::kExited, static_cast<uint64_t>(status), 0, ""};
   if (!spec.collect.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0) report.text = collect(spec, fds);
   report.detail = spec.watch ? usage_of_all().cpu_ns : cpu_ns_of_reaped();
+  report.peak = peak_bytes_of_reaped();
   send_message(fds.status, report.encode());
   _exit(0);
 }

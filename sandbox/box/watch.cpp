@@ -61,6 +61,12 @@ uint64_t cpu_ns_of_reaped() {
   return time_ns(reaped.ru_utime) + time_ns(reaped.ru_stime);
 }
 
+uint64_t peak_bytes_of_reaped() {
+  rusage reaped{};
+  getrusage(RUSAGE_CHILDREN, &reaped);
+  return static_cast<uint64_t>(reaped.ru_maxrss) * 1024;
+}
+
 Usage usage_of_all() {
   Usage usage;
   usage.cpu_ns = cpu_ns_of_reaped();

@@ -16,6 +16,8 @@ Usage usage_of_all();
 
 // CPU time of the descendants that have ended and were waited for.
 uint64_t cpu_ns_of_reaped();
+// The largest resident size one of them had.
+uint64_t peak_bytes_of_reaped();
 
 // So that wait_for_child() can be woken by it.
 void block_child_signal();

@@ -1,6 +1,8 @@
 // `ponder sandbox ...` without the rest of ponder.
 #include <iostream>
+#include <nlohmann/json.hpp>
 
+#include "cli/bench_sandbox.h"
 #include "cli/sandbox_command.h"
 #include "core/error.h"
 
@@ -9,6 +11,11 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   try {
     ponder::cli::add_sandbox_command(app);
+    ponder::cli::SandboxBenchOptions bench;
+    CLI::App* verb = app.add_subcommand("bench", "figures of the sandbox as JSON");
+    verb->add_option("--slots", bench.slots, "programs at a time");
+    verb->add_option("--seconds", bench.seconds, "of each measurement");
+    verb->callback([&] { std::cout << ponder::cli::bench_sandbox(bench).dump(2) << std::endl; });
     app.parse(argc, argv);
     return 0;
   } catch (const CLI::ParseError& error) {
