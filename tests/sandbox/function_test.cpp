@@ -95,7 +95,7 @@ const Hack kHacks[] = {
     {"DeepValue", "def add(a, b):\n    l = []\n    for _ in range(100000): l = [l]\n    return l"},
     {"SharedBomb", "def add(a, b):\n    l = [0]\n    for _ in range(60): l = [l, l]\n    return l"},
     {"EndlessGenerator", "def add(a, b):\n    while True: yield 1"},
-    {"ReadsTests", "import glob\ndef add(a, b):\n    for p in glob.glob('/tmp/**', recursive=True) + glob.glob('/.box/*') + glob.glob('/proc/*/fd/*'):\n        try:\n            if 'assert add' in open(p, errors='replace').read(10000): return 5\n        except Exception: pass\n    return 0"},
+    {"ReadsTests", "import glob\ndef add(a, b):\n    for p in glob.glob('/tmp/**', recursive=True) + glob.glob('/.box/*') + glob.glob('/proc/*/fd/*'):\n        try:\n            if 'assert ' + 'candidate' in open(p, errors='replace').read(10000): return 5\n        except Exception: pass\n    return 0"},
     {"SearchesTheHeap", "import gc\ndef add(a, b):\n    for o in gc.get_objects():\n        if isinstance(o, dict) and 'assert_tests' in o: return 5\n    return 0"},
     {"CallersFrames", "import sys\ndef add(a, b):\n    f = sys._getframe()\n    while f:\n        if 5 in f.f_code.co_consts and 'add' in f.f_code.co_names: return 5\n        f = f.f_back\n    return 0"},
     {"LateThread", "import threading, os, time\ndef spam():\n    while True:\n        try: os.write(1, b'pass')\n        except OSError: pass\nthreading.Thread(target=spam, daemon=True).start()\ndef add(a, b): return 0"},

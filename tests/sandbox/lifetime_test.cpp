@@ -29,9 +29,12 @@ std::set<pid_t> descendants(pid_t root) {
   while (!open.empty()) {
     const pid_t pid = open.back();
     open.pop_back();
-    std::ifstream children("/proc/" + std::to_string(pid) + "/task/" + std::to_string(pid) + "/children");
-    for (pid_t child; children >> child;)
-      if (found.insert(child).second) open.push_back(child);
+    std::error_code gone;
+    for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+      std::ifstream children(task.path() / "children");
+      for (pid_t child; children >> child;)
+        if (found.insert(child).second) open.push_back(child);
+    }
   }
   return found;
 }
@@ -91,6 +94,7 @@ TEST(Lifetime, AKilledPonderTakesEverythingWithIt) {
   ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
   const pid_t pid = fork();
   if (pid == 0) {
+    alarm(30);
     Sandbox sandbox(one_slot());
     Request sleeper = script("import os, time\nos.fork()\ntime.sleep(100)");
     sleeper.limits.wall_s = 100;
@@ -100,10 +104,10 @@ TEST(Lifetime, AKilledPonderTakesEverythingWithIt) {
     runner.join();
     _exit(0);
   }
+  close(ready[1]);
   char byte;
   ASSERT_EQ(read(ready[0], &byte, 1), 1);
   close(ready[0]);
-  close(ready[1]);
   kill(pid, SIGKILL);
   waitpid(pid, nullptr, 0);
   EXPECT_TRUE(soon([&] {
