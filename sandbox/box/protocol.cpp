@@ -1,5 +1,7 @@
 #include "sandbox/box/protocol.h"
 
+#include <utility>
+
 #include "sandbox/box/wire.h"
 
 namespace ponder::sandbox {
@@ -59,14 +61,14 @@ bool RunSpec::decode(std::string_view bytes, RunSpec& out) {
   return in.ok();
 }
 
-std::string Status::encode() const {
-  WireWriter out;
+std::string Status::encode(std::string storage) const {
+  WireWriter out(std::move(storage));
   out.number(static_cast<uint64_t>(kind));
   out.number(value);
   out.number(detail);
   out.text(text);
   out.number(peak);
-  return out.bytes();
+  return out.take();
 }
 
 bool Status::decode(std::string_view bytes, Status& out) {

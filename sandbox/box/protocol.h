@@ -73,7 +73,8 @@ struct Status {
   std::string text;
   uint64_t peak = 0;  // bytes of the largest process that was waited for
 
-  std::string encode() const;
+  // Into `storage`, whose capacity is used.
+  std::string encode(std::string storage = {}) const;
   static bool decode(std::string_view bytes, Status& out);
 };
 

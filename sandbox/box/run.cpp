@@ -214,10 +214,7 @@ bool RunFds::split(const RunSpec& spec, const std::vector<int>& fds, RunFds& out
   return next == fds.size();
 }
 
-pid_t clone_init() {
-  const unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
-  return static_cast<pid_t>(syscall(SYS_clone, flags, nullptr, nullptr, nullptr, nullptr));
-}
+const int kRunNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
 
 void hide_memory() { prctl(PR_SET_DUMPABLE, 0); }
 
@@ -235,6 +232,8 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
   mount_tmpfs(fds.status, "/dev/shm", spec);
   mount_proc(fds.status);
   write_files(spec, fds);
+  std::string last_words;
+  last_words.reserve(1024);
   const int self = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
   if (self < 0 || !send_message(fds.status, Status{StatusKind::kStarted, 0, 0, ""}.encode(), {self}))
     fail(fds.status, "announce the run");
@@ -255,7 +254,7 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
   if (!spec.collect.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0) report.text = collect(spec, fds);
   report.detail = spec.watch ? usage_of_all().cpu_ns : cpu_ns_of_reaped();
   report.peak = peak_bytes_of_reaped();
-  send_message(fds.status, report.encode());
+  send_message(fds.status, report.encode(std::move(last_words)));
   _exit(0);
 }
 

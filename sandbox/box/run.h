@@ -19,14 +19,14 @@ struct RunFds {
   static bool split(const RunSpec& spec, const std::vector<int>& fds, RunFds& out);
 };
 
-// Clones the run's init process into new PID, mount, IPC, UTS and cgroup namespaces. In the caller: its pid (in the caller's
-// namespace), or -1 with errno. In the new process: 0, and the caller must go on with run_as_init().
-pid_t clone_init();
+// The namespaces that every run gets anew, and SIGCHLD: flags for clone(2).
+extern const int kRunNamespaces;
 
 // The life of a run's init (pid 1 of its namespace, trusted): join the cgroups, mount, start the main process, wait for it,
 // report, exit; the kernel then kills whatever the program left behind. Returns only in the main process of a kind that an
 // interpreter continues, fully locked, with 0, 1, 2 and the extra descriptors in place and all others closed.
-// REQUIRES: every capability over the box's user namespace; a single thread.
+// It asks for no memory between its announcement and its end, so that a kill cannot tear the heap of a caller who shares it
+// (zygote.cpp); with spec.watch it does. REQUIRES: every capability over the box's user namespace; a single thread.
 void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filter);
 
 // Never dumpable: same-user processes may not read or write this one's memory, environment or descriptors (G2, G5).

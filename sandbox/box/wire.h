@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace ponder::sandbox {
@@ -16,10 +17,13 @@ inline constexpr size_t kMessageBytesMax = 128 * 1024;
 
 class WireWriter {
  public:
+  // Appends to `storage`, so that a caller who reserved enough needs no memory.
+  explicit WireWriter(std::string storage = {}) : bytes_(std::move(storage)) {}
   void number(uint64_t value);
   void text(std::string_view value);
   void texts(const std::vector<std::string>& values);
   const std::string& bytes() const { return bytes_; }
+  std::string take() { return std::move(bytes_); }
 
  private:
   std::string bytes_;
