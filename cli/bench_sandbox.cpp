@@ -1,10 +1,5 @@
 #include "cli/bench_sandbox.h"
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -12,6 +7,11 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <thread>
+
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "core/error.h"
 #include "core/file.h"
@@ -24,7 +24,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using Work = std::function<void()>;
 
-double ms_since(Clock::time_point start) { return std::chrono::duration<double, std::milli>(Clock::now() - start).count(); }
+double ms_since(Clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(Clock::now() - start).count();
+}
 
 double median_ms(double seconds, const Work& work) {
   std::vector<double> times;
@@ -87,16 +89,20 @@ sandbox::Request request(const char* code, const char* language) {
 void must_pass(sandbox::Sandbox& box, const sandbox::Request& request) {
   const sandbox::Result result = box.run(request);
   if (!result.passed)
-    core::throw_run("[bench sandbox] a program that prints 42 got {}: {}", sandbox::verdict_code(result.verdict), result.reason);
+    core::throw_run("[bench sandbox] a program that prints 42 got {}: {}",
+                    sandbox::verdict_code(result.verdict), result.reason);
 }
 
 }  // namespace
 
 nlohmann::json bench_sandbox(const SandboxBenchOptions& options) {
-  const int slots = options.slots > 0 ? options.slots : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const int slots = options.slots > 0
+                        ? options.slots
+                        : static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const double seconds = options.seconds;
   const std::string python = sandbox::python_language().run[0];
-  const auto file = std::filesystem::temp_directory_path() / ("ponder_bench_" + std::to_string(getpid()) + ".py");
+  const auto file =
+      std::filesystem::temp_directory_path() / ("ponder_bench_" + std::to_string(getpid()) + ".py");
   core::write_file_atomic(file, "print(42)\n");
   const auto script = request("print(42)\n", "python");
   const auto binary = request("#include <cstdio>\nint main() { puts(\"42\"); }\n", "cpp");
@@ -115,7 +121,8 @@ nlohmann::json bench_sandbox(const SandboxBenchOptions& options) {
   out["bare_python_ms"] = median_ms(seconds, bare);
   out["cold_python_ms"] = median_ms(seconds, [&] { must_pass(cold, script); });
   sandbox::Sandbox warm(warm_options);
-  const std::pair<const char*, const sandbox::Request*> kinds[] = {{"warm_python", &script}, {"cpp", &binary}, {"function_tests", &function}};
+  const std::pair<const char*, const sandbox::Request*> kinds[] = {
+      {"warm_python", &script}, {"cpp", &binary}, {"function_tests", &function}};
   out["bare_python_per_s"] = per_second(seconds, slots, bare);
   out["cold_python_per_s"] = per_second(seconds, slots, [&] { must_pass(cold, script); });
   for (const auto& [name, kind] : kinds) {
@@ -124,8 +131,10 @@ nlohmann::json bench_sandbox(const SandboxBenchOptions& options) {
     out[std::string(name) + "_per_s"] = per_second(seconds, slots, work);
   }
   std::filesystem::remove(file);
-  out["cold_latency_over_bare"] = out["cold_python_ms"].get<double>() / out["bare_python_ms"].get<double>();
-  out["warm_throughput_over_bare"] = out["warm_python_per_s"].get<double>() / out["bare_python_per_s"].get<double>();
+  out["cold_latency_over_bare"] =
+      out["cold_python_ms"].get<double>() / out["bare_python_ms"].get<double>();
+  out["warm_throughput_over_bare"] =
+      out["warm_python_per_s"].get<double>() / out["bare_python_per_s"].get<double>();
   return out;
 }
 

@@ -1,15 +1,15 @@
 #include "sandbox/cgroup.h"
 
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "core/error.h"
 
@@ -67,7 +67,8 @@ std::map<std::string, fs::path> mount_points(const std::string& mounts) {
     if (fields[2] == "cgroup2") points.emplace("unified", fields[1]);
     if (fields[2] != "cgroup") continue;
     for (const auto& option : split(fields[3], ','))
-      if (option == "memory" || option == "pids" || option == "cpuacct") points.emplace(option, fields[1]);
+      if (option == "memory" || option == "pids" || option == "cpuacct")
+        points.emplace(option, fields[1]);
   }
   return points;
 }
@@ -78,7 +79,8 @@ std::map<std::string, std::string> own_groups(const std::string& self) {
   for (const auto& line : split(self, '\n')) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
     if (first == std::string::npos || second == std::string::npos) continue;
-    const std::string names = line.substr(first + 1, second - first - 1), group = line.substr(second + 1);
+    const std::string names = line.substr(first + 1, second - first - 1),
+                      group = line.substr(second + 1);
     if (names.empty()) groups["unified"] = group;
     for (const auto& name : split(names, ',')) groups[name] = group;
   }
@@ -151,7 +153,9 @@ CgroupLayout CgroupLayout::detect(const std::string& mounts, const std::string& 
   return layout;
 }
 
-CgroupLayout CgroupLayout::detect() { return detect(slurp("/proc/self/mounts"), slurp("/proc/self/cgroup")); }
+CgroupLayout CgroupLayout::detect() {
+  return detect(slurp("/proc/self/mounts"), slurp("/proc/self/cgroup"));
+}
 
 void CgroupLayout::remove_stale() const {
   for (const auto& [name, parent] : parents) {
@@ -169,7 +173,8 @@ Cgroup::Cgroup(const CgroupLayout& layout, const std::string& name) : version_(l
   for (const auto& [controller, parent] : layout.parents) {
     const fs::path dir = parent / ("ponder-" + std::to_string(getpid()) + "-" + name);
     if (mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST)
-      core::throw_run("[sandbox] cannot make the cgroup {}: {}", dir.string(), std::strerror(errno));
+      core::throw_run("[sandbox] cannot make the cgroup {}: {}", dir.string(),
+                      std::strerror(errno));
     dirs_[controller] = dir;
   }
 }
@@ -180,7 +185,8 @@ std::vector<std::string> Cgroup::dirs() const {
   return dirs;
 }
 
-bool Cgroup::write(const std::string& controller, const char* file, const std::string& value) const {
+bool Cgroup::write(const std::string& controller, const char* file,
+                   const std::string& value) const {
   return put(dirs_.at(controller) / file, value);
 }
 
@@ -193,7 +199,8 @@ bool Cgroup::prepare(uint64_t memory_bytes, uint64_t processes) {
   const std::string memory = std::to_string(memory_bytes), pids = std::to_string(processes);
   bool done;
   if (version_ == CgroupLayout::Version::kV1) {
-    // Memory and swap together may never be the smaller limit, so it opens first and closes last; absent without swap.
+    // Memory and swap together may never be the smaller limit, so it opens first and closes last;
+    // absent without swap.
     write("memory", "memory.memsw.limit_in_bytes", "-1");
     done = write("memory", "memory.limit_in_bytes", memory) && write("pids", "pids.max", pids) &&
            write("memory", "memory.max_usage_in_bytes", "0");
@@ -213,26 +220,34 @@ bool Cgroup::prepare(uint64_t memory_bytes, uint64_t processes) {
 
 std::vector<Fd> Cgroup::entrances() const {
   std::vector<Fd> fds;
-  for (const auto& [controller, dir] : dirs_) fds.emplace_back(open((dir / "cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+  for (const auto& [controller, dir] : dirs_)
+    fds.emplace_back(open((dir / "cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
   return fds;
 }
 
 uint64_t Cgroup::raw_cpu_ns() const {
-  if (version_ == CgroupLayout::Version::kV1) return number_in(read("cpuacct", "cpuacct.usage"), "");
+  if (version_ == CgroupLayout::Version::kV1)
+    return number_in(read("cpuacct", "cpuacct.usage"), "");
   return number_in(read("unified", "cpu.stat"), "usage_usec") * 1000;
 }
 
 uint64_t Cgroup::raw_oom_kills() const {
-  if (version_ == CgroupLayout::Version::kV1) return number_in(read("memory", "memory.oom_control"), "oom_kill");
+  if (version_ == CgroupLayout::Version::kV1)
+    return number_in(read("memory", "memory.oom_control"), "oom_kill");
   return number_in(read("unified", "memory.events"), "oom_kill");
 }
 
-uint64_t Cgroup::cpu_ns() const { return exists() ? raw_cpu_ns() - cpu_base_ns_ : 0; }
-uint64_t Cgroup::oom_kills() const { return exists() ? raw_oom_kills() - oom_base_ : 0; }
+uint64_t Cgroup::cpu_ns() const {
+  return exists() ? raw_cpu_ns() - cpu_base_ns_ : 0;
+}
+uint64_t Cgroup::oom_kills() const {
+  return exists() ? raw_oom_kills() - oom_base_ : 0;
+}
 
 uint64_t Cgroup::memory_peak_bytes() const {
   if (!exists()) return 0;
-  if (version_ == CgroupLayout::Version::kV1) return number_in(read("memory", "memory.max_usage_in_bytes"), "");
+  if (version_ == CgroupLayout::Version::kV1)
+    return number_in(read("memory", "memory.max_usage_in_bytes"), "");
   if (peak_resets_) {
     char text[32] = {};
     if (pread(peak_.get(), text, sizeof text - 1, 0) > 0) return std::stoull(text);

@@ -1,5 +1,6 @@
-// Control groups: exact limits and counters over all processes of a run. Version 1 (separate trees for memory, pids, cpuacct)
-// and version 2 (one tree). Knows nothing of runs; a group is used by one run at a time, again and again.
+// Control groups: exact limits and counters over all processes of a run. Version 1 (separate trees
+// for memory, pids, cpuacct) and version 2 (one tree). Knows nothing of runs; a group is used by
+// one run at a time, again and again.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +16,13 @@ namespace ponder::sandbox {
 // Where groups can be made.
 struct CgroupLayout {
   enum class Version { kNone, kV1, kV2 } version = Version::kNone;
-  std::map<std::string, std::filesystem::path> parents;  // v1: "memory", "pids", "cpuacct"; v2: "unified"
-  std::string why_none;                                  // for a person, where version is kNone
+  std::map<std::string, std::filesystem::path>
+      parents;           // v1: "memory", "pids", "cpuacct"; v2: "unified"
+  std::string why_none;  // for a person, where version is kNone
 
-  // Looks below this process's own groups, then at their parents, for a place where this process may make groups with
-  // all controllers. `mounts` and `self` have the form of /proc/self/mounts and /proc/self/cgroup.
+  // Looks below this process's own groups, then at their parents, for a place where this process
+  // may make groups with all controllers. `mounts` and `self` have the form of /proc/self/mounts
+  // and /proc/self/cgroup.
   static CgroupLayout detect(const std::string& mounts, const std::string& self);
   static CgroupLayout detect();
 
@@ -29,12 +32,14 @@ struct CgroupLayout {
 
 class Cgroup {
  public:
-  // Makes the group "ponder-PID-NAME" of `layout`; none for kNone. Throws RunError. The janitor of the box removes it.
+  // Makes the group "ponder-PID-NAME" of `layout`; none for kNone. Throws RunError. The janitor of
+  // the box removes it.
   Cgroup(const CgroupLayout& layout, const std::string& name);
 
   bool exists() const { return !dirs_.empty(); }
   std::vector<std::string> dirs() const;
-  // Sets the limits and takes the counters' present values as zero. False with errno when the kernel refuses.
+  // Sets the limits and takes the counters' present values as zero. False with errno when the
+  // kernel refuses.
   bool prepare(uint64_t memory_bytes, uint64_t processes);
   // Descriptors of cgroup.procs: a process that writes "0" to each has joined.
   std::vector<Fd> entrances() const;

@@ -1,7 +1,7 @@
-#include <fmt/format.h>
-
 #include <cstring>
 #include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
 
 #include "core/error.h"
 #include "sandbox/host.h"
@@ -40,7 +40,8 @@ Report read_report(std::string_view bytes) {
   report.outcome = json.value("outcome", "");
   report.reason = json.value("reason", "");
   report.calls = json.value("calls", int64_t{0});
-  for (const auto& item : json.value("results", Json::array())) report.results.push_back(item == true);
+  for (const auto& item : json.value("results", Json::array()))
+    report.results.push_back(item == true);
   report.complete = !report.outcome.empty();
   return report;
 }
@@ -54,14 +55,18 @@ Limits judge_limits(const Limits& candidate) {
 }
 
 std::string tests_json(const FunctionTests& tests) {
-  Json json = {{"entry_point", tests.entry_point}, {"assert_tests", tests.assertions}, {"setup", tests.setup}};
+  Json json = {{"entry_point", tests.entry_point},
+               {"assert_tests", tests.assertions},
+               {"setup", tests.setup}};
   if (tests.assertions.empty()) {
     json["io_pairs"] = Json::parse(tests.pairs_json, nullptr, false);
     if (!json["io_pairs"].is_array() || json["io_pairs"].empty())
-      core::throw_user("[sandbox] function tests need assertions, or pairs: [[[arguments...], expected], ...]");
+      core::throw_user(
+          "[sandbox] function tests need assertions, or pairs: [[[arguments...], expected], ...]");
     for (const auto& pair : json["io_pairs"])
       if (!pair.is_array() || pair.size() != 2 || !pair[0].is_array())
-        core::throw_user("[sandbox] each pair must be [[arguments...], expected], found {}", pair.dump().substr(0, 80));
+        core::throw_user("[sandbox] each pair must be [[arguments...], expected], found {}",
+                         pair.dump().substr(0, 80));
   }
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -72,20 +77,27 @@ void decide(const Outcome& judge, const Report& report, TestResult& result) {
     result.verdict = verdict;
     result.reason = std::move(reason);
   };
-  const bool limit = result.verdict != Verdict::kAccepted && result.verdict != Verdict::kRuntimeError;
+  const bool limit =
+      result.verdict != Verdict::kAccepted && result.verdict != Verdict::kRuntimeError;
   if (limit) return;
-  if (!judge.started) return say(Verdict::kInternalError, "the box of the tests failed: " + judge.error);
-  if (report.complete && report.outcome == "pass" && report.called && report.calls > 0) return say(Verdict::kAccepted, "");
-  if (report.complete && report.outcome == "wrong") return say(Verdict::kWrongAnswer, report.reason);
+  if (!judge.started)
+    return say(Verdict::kInternalError, "the box of the tests failed: " + judge.error);
+  if (report.complete && report.outcome == "pass" && report.called && report.calls > 0)
+    return say(Verdict::kAccepted, "");
+  if (report.complete && report.outcome == "wrong")
+    return say(Verdict::kWrongAnswer, report.reason);
   const bool ended_badly = result.verdict == Verdict::kRuntimeError && result.reason != "stopped";
   if (report.complete && report.outcome == "gone")
     return say(Verdict::kRuntimeError, ended_badly ? result.reason : report.reason);
-  if (report.complete && report.calls > 0) return say(Verdict::kRuntimeError, "the tests failed: " + report.reason);
+  if (report.complete && report.calls > 0)
+    return say(Verdict::kRuntimeError, "the tests failed: " + report.reason);
   if (report.complete)
     return say(Verdict::kInternalError, "the tests cannot run: " + report.reason);
   // The tests were cut short. Once the candidate has answered, it may have caused that.
-  if (!report.called && !ended_badly) return say(Verdict::kInternalError, "the box of the tests ended without a verdict");
-  if (judge.stop == Stop::kCpu || judge.stop == Stop::kWall) return say(Verdict::kTimeLimit, "the tests did not end");
+  if (!report.called && !ended_badly)
+    return say(Verdict::kInternalError, "the box of the tests ended without a verdict");
+  if (judge.stop == Stop::kCpu || judge.stop == Stop::kWall)
+    return say(Verdict::kTimeLimit, "the tests did not end");
   say(Verdict::kRuntimeError, ended_badly ? result.reason : "the tests ended without a verdict");
 }
 
@@ -129,8 +141,11 @@ Result run_once(Host& host, Slot& slot, const Request& request, const std::strin
 
 Result run_function(Host& host, Slot& slot, const Request& request) {
   if (request.language != "python")
-    core::throw_user("[sandbox] function tests are for python, found '{}'; give stdin tests instead", request.language);
-  if (request.function->entry_point.empty()) core::throw_user("[sandbox] function tests need an entry_point");
+    core::throw_user(
+        "[sandbox] function tests are for python, found '{}'; give stdin tests instead",
+        request.language);
+  if (request.function->entry_point.empty())
+    core::throw_user("[sandbox] function tests need an entry_point");
   const std::string tests = tests_json(*request.function);
   Result result = run_once(host, slot, request, tests);
   if (result.verdict != Verdict::kInternalError) return result;

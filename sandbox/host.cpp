@@ -1,12 +1,12 @@
 #include "sandbox/host.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include <fmt/format.h>
 #include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <filesystem>
 
 #include "core/error.h"
 #include "core/spelling.h"
@@ -23,8 +23,8 @@ bool is_below(const fs::path& path, const fs::path& directory) {
   return !relative.empty() && *relative.begin() != "..";
 }
 
-// A program outside the visible directories brings its installation (DIR of DIR/bin/program) along, unless that would show
-// a whole home or root directory.
+// A program outside the visible directories brings its installation (DIR of DIR/bin/program) along,
+// unless that would show a whole home or root directory.
 void add_installation(const fs::path& program, std::vector<std::string>& visible) {
   for (const auto& directory : {"/bin", "/sbin", "/lib", "/lib64"})
     if (is_below(program, directory)) return;
@@ -34,20 +34,24 @@ void add_installation(const fs::path& program, std::vector<std::string>& visible
   const passwd* user = getpwuid(getuid());
   const fs::path home = user != nullptr ? user->pw_dir : "/root";
   if (prefix.relative_path().empty() || is_below(home, prefix) || prefix == "/home")
-    core::throw_user("[sandbox] '{}' lies in '{}', which the sandbox will not show to untrusted programs; install it under "
-                     "/usr or a directory of its own, or name another (PONDER_PYTHON, PONDER_CXX)",
-                     program.string(), prefix.string());
+    core::throw_user(
+        "[sandbox] '{}' lies in '{}', which the sandbox will not show to untrusted programs; "
+        "install it under "
+        "/usr or a directory of its own, or name another (PONDER_PYTHON, PONDER_CXX)",
+        program.string(), prefix.string());
   visible.push_back(prefix.string());
 }
 
-std::vector<std::string> visible_paths(const Options& options, const std::map<std::string, Language>& languages) {
+std::vector<std::string> visible_paths(const Options& options,
+                                       const std::map<std::string, Language>& languages) {
   std::vector<std::string> visible = options.readonly_paths;
   for (const auto& [name, language] : languages) {
     for (const auto* command : {&language.compile, &language.run}) {
       if (command->empty() || access(command->front().c_str(), F_OK) != 0) continue;
       add_installation(command->front(), visible);
       std::error_code error;
-      if (const fs::path real = fs::canonical(command->front(), error); !error) add_installation(real, visible);
+      if (const fs::path real = fs::canonical(command->front(), error); !error)
+        add_installation(real, visible);
     }
   }
   // What dynamic linking and compiler names on Debian need beside /usr.
@@ -70,7 +74,8 @@ void CompileCache::insert(const std::string& key, std::shared_ptr<const Program>
   const auto size = [](const Entry& entry) {
     struct stat about {};
     if (entry.second->binary) fstat(entry.second->binary.get(), &about);
-    return static_cast<uint64_t>(about.st_size) + entry.first.size() + entry.second->compiling.err.size();
+    return static_cast<uint64_t>(about.st_size) + entry.first.size() +
+           entry.second->compiling.err.size();
   };
   const std::lock_guard lock(mutex_);
   if (index_.contains(key)) return;
@@ -84,7 +89,8 @@ void CompileCache::insert(const std::string& key, std::shared_ptr<const Program>
   }
 }
 
-Host::Host(Options options_given) : options(std::move(options_given)), cache(options.compile_cache_bytes) {
+Host::Host(Options options_given)
+    : options(std::move(options_given)), cache(options.compile_cache_bytes) {
   languages = {{"python", python_language()}, {"cpp", cpp_language()}};
   for (const auto& language : options.languages) languages[language.name] = language;
   if (options.use_cgroups)
@@ -113,19 +119,28 @@ Worker& Host::started(std::unique_ptr<Worker>& place, const std::string& name, b
   argv.back() = std::string(kBoxDir) + "/driver.py";
   if (const std::string error = place->start_zygote(argv, environment(python)); !error.empty()) {
     place.reset();
-    core::throw_run("[sandbox] the Python interpreter '{}' cannot be used (PONDER_PYTHON names another; it must be "
-                    "executable by every user): {}",
-                    argv.front(), error);
+    core::throw_run(
+        "[sandbox] the Python interpreter '{}' cannot be used (PONDER_PYTHON names another; it "
+        "must be "
+        "executable by every user): {}",
+        argv.front(), error);
   }
   return *place;
 }
 
-Worker& Host::box(Slot& slot) { return started(slot.box, "box", false); }
-Worker& Host::warm_box(Slot& slot) { return started(slot.box, "box", true); }
-Worker& Host::judge(Slot& slot) { return started(slot.judge, "judge", true); }
+Worker& Host::box(Slot& slot) {
+  return started(slot.box, "box", false);
+}
+Worker& Host::warm_box(Slot& slot) {
+  return started(slot.box, "box", true);
+}
+Worker& Host::judge(Slot& slot) {
+  return started(slot.judge, "judge", true);
+}
 
 std::vector<std::string> environment(const Language& language) {
-  std::vector<std::string> env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8", "USER=sandbox"};
+  std::vector<std::string> env = {"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8",
+                                  "USER=sandbox"};
   env.insert(env.end(), language.env.begin(), language.env.end());
   return env;
 }

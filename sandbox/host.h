@@ -1,4 +1,5 @@
-// What the parts of a Sandbox share: configuration, boxes by slot, compiled programs. Private to the folder.
+// What the parts of a Sandbox share: configuration, boxes by slot, compiled programs. Private to
+// the folder.
 #pragma once
 
 #include <atomic>
@@ -21,7 +22,8 @@ struct Program {
   TestResult compiling;  // verdict AC or CE or IE, the compiler's messages in err
 };
 
-// Compiled programs by language and source; the least recently used go when the bytes are too many. Threads may share it.
+// Compiled programs by language and source; the least recently used go when the bytes are too many.
+// Threads may share it.
 class CompileCache {
  public:
   explicit CompileCache(uint64_t bytes_max) : bytes_max_(bytes_max) {}
@@ -36,7 +38,8 @@ class CompileCache {
   uint64_t bytes_ = 0, bytes_max_;
 };
 
-// One program at a time: the box it runs in, and the box of the tests that judge it. Boxes start when first needed.
+// One program at a time: the box it runs in, and the box of the tests that judge it. Boxes start
+// when first needed.
 struct Slot {
   int number = 0;
   std::unique_ptr<Worker> box, judge;
@@ -49,7 +52,8 @@ struct Host {
   BoxConfig boxes;
   CompileCache cache;
 
-  const Language& language(const std::string& name) const;  // throws UserError with the nearest name
+  const Language& language(
+      const std::string& name) const;  // throws UserError with the nearest name
   Worker& box(Slot& slot);
   // With a ready interpreter; throws RunError when that cannot start.
   Worker& warm_box(Slot& slot);
@@ -63,8 +67,8 @@ struct Host {
 std::vector<std::string> environment(const Language& language);
 
 // Compiles under the compiler's own limits, or finds the program in the cache. Never null.
-std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language, const std::string& code,
-                                       bool& from_cache);
+std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language,
+                                       const std::string& code, bool& from_cache);
 
 // Runs the tests of a stdin/stdout request.
 Result run_program(Host& host, Slot& slot, const Request& request);

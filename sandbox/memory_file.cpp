@@ -1,13 +1,13 @@
 #include "sandbox/memory_file.h"
 
+#include <cerrno>
+#include <cstring>
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <cstring>
 
 #include "core/error.h"
 
@@ -33,16 +33,19 @@ Fd empty_file(const char* name) {
 }
 
 bool seal(const Fd& file) {
-  return fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) == 0;
+  return fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) ==
+         0;
 }
 
 Fd sealed_file(const char* name, std::string_view content) {
   Fd file = empty_file(name);
   size_t done = 0;
   while (done < content.size()) {
-    const ssize_t written = pwrite(file.get(), content.data() + done, content.size() - done, static_cast<off_t>(done));
+    const ssize_t written =
+        pwrite(file.get(), content.data() + done, content.size() - done, static_cast<off_t>(done));
     if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) core::throw_run("[sandbox] cannot fill a memory file: {}", std::strerror(errno));
+    if (written <= 0)
+      core::throw_run("[sandbox] cannot fill a memory file: {}", std::strerror(errno));
     done += static_cast<size_t>(written);
   }
   if (!seal(file)) core::throw_run("[sandbox] cannot seal a memory file: {}", std::strerror(errno));
@@ -55,7 +58,8 @@ std::string content_of(const Fd& file) {
   std::string content(static_cast<size_t>(about.st_size), '\0');
   size_t done = 0;
   while (done < content.size()) {
-    const ssize_t got = pread(file.get(), content.data() + done, content.size() - done, static_cast<off_t>(done));
+    const ssize_t got =
+        pread(file.get(), content.data() + done, content.size() - done, static_cast<off_t>(done));
     if (got <= 0) break;
     done += static_cast<size_t>(got);
   }
@@ -65,7 +69,8 @@ std::string content_of(const Fd& file) {
 
 Channel make_blocking_pipe() {
   int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) core::throw_run("[sandbox] cannot make a pipe: {}", std::strerror(errno));
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    core::throw_run("[sandbox] cannot make a pipe: {}", std::strerror(errno));
   return {Fd(ends[0]), Fd(ends[1])};
 }
 

@@ -1,4 +1,5 @@
-// Descriptors that close themselves, and files that exist in memory only: how code, input and binaries enter a box.
+// Descriptors that close themselves, and files that exist in memory only: how code, input and
+// binaries enter a box.
 #pragma once
 
 #include <string>
@@ -22,13 +23,15 @@ class Fd {
   int fd_ = -1;
 };
 
-// A memory file with `content`, offset 0. Sealed: nobody can write to it or resize it. Throws RunError.
+// A memory file with `content`, offset 0. Sealed: nobody can write to it or resize it. Throws
+// RunError.
 Fd sealed_file(const char* name, std::string_view content);
 
 // An empty memory file to be filled by another process. Throws RunError.
 Fd empty_file(const char* name);
 
-// Forbids all further change of a memory file. False when someone still holds it mapped for writing.
+// Forbids all further change of a memory file. False when someone still holds it mapped for
+// writing.
 bool seal(const Fd& file);
 
 // The whole content.

@@ -10,7 +10,8 @@ namespace ponder::sandbox {
 
 namespace {
 
-// Compilers get the same walls and larger, fixed limits: their work depends on the code, not on the task.
+// Compilers get the same walls and larger, fixed limits: their work depends on the code, not on the
+// task.
 Limits compiler_limits() {
   Limits limits;
   limits.cpu_s = 10;
@@ -26,7 +27,8 @@ constexpr int kAttempts = 2;  // a box that fails is replaced and the run repeat
 
 // Starts, watches and classifies one run, in a fresh box if the first one fails.
 template <typename Start>
-TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool own_binary, Start start, Outcome* raw = nullptr) {
+TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool own_binary,
+                   Start start, Outcome* raw = nullptr) {
   TestResult result;
   for (int i = 0; i < kAttempts; ++i) {
     Worker& worker = warm ? host.warm_box(slot) : host.box(slot);
@@ -35,7 +37,8 @@ TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool
     supervise(runs);
     Outcome outcome = run.take();
     if (outcome.exec_failed && !own_binary)
-      core::throw_user("[sandbox] {}: the sandbox's unprivileged user must be able to execute it", outcome.error);
+      core::throw_user("[sandbox] {}: the sandbox's unprivileged user must be able to execute it",
+                       outcome.error);
     if (raw != nullptr) raw->collect_error = outcome.collect_error;
     result = classify(std::move(outcome), limits, own_binary);
     if (result.verdict != Verdict::kInternalError) return result;
@@ -44,8 +47,8 @@ TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool
   return result;
 }
 
-TestResult run_one(Host& host, Slot& slot, const Language& language, const std::string& code, const Program* program,
-                   const Test& test, const Limits& limits) {
+TestResult run_one(Host& host, Slot& slot, const Language& language, const std::string& code,
+                   const Program* program, const Test& test, const Limits& limits) {
   const bool own_binary = program != nullptr && language.run.empty();
   const bool warm = host.options.warm && language.name == "python" && program == nullptr;
   const Fd source = sealed_file("source", code);
@@ -67,7 +70,8 @@ TestResult run_one(Host& host, Slot& slot, const Language& language, const std::
     inputs.in = input.get();
     return ActiveRun(worker, spec, inputs, limits, warm);
   });
-  if (result.verdict == Verdict::kAccepted && test.expected && !same_output(result.out, *test.expected)) {
+  if (result.verdict == Verdict::kAccepted && test.expected &&
+      !same_output(result.out, *test.expected)) {
     result.verdict = Verdict::kWrongAnswer;
     result.reason = "the output differs from the expected one";
   }
@@ -76,8 +80,8 @@ TestResult run_one(Host& host, Slot& slot, const Language& language, const std::
 
 }  // namespace
 
-std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language, const std::string& code,
-                                       bool& from_cache) {
+std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language,
+                                       const std::string& code, bool& from_cache) {
   const std::string key = language.name + '\0' + code;
   if (auto found = host.cache.find(key)) {
     from_cache = true;
@@ -98,15 +102,19 @@ std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& l
   inputs.collect = program->binary.get();
   Outcome raw;
   TestResult& result = program->compiling;
-  result = attempt(host, slot, false, limits, false,
-                   [&](Worker& worker) { return ActiveRun(worker, spec, inputs, limits, false); }, &raw);
-  if (result.verdict == Verdict::kInternalError) return program;  // not the code's fault: not cached
-  const bool done = result.verdict == Verdict::kAccepted && raw.collect_error.empty() && seal(program->binary);
+  result = attempt(
+      host, slot, false, limits, false,
+      [&](Worker& worker) { return ActiveRun(worker, spec, inputs, limits, false); }, &raw);
+  if (result.verdict == Verdict::kInternalError)
+    return program;  // not the code's fault: not cached
+  const bool done =
+      result.verdict == Verdict::kAccepted && raw.collect_error.empty() && seal(program->binary);
   if (!done) {
-    const bool limit = result.verdict != Verdict::kRuntimeError && result.verdict != Verdict::kAccepted;
-    result.reason = limit                          ? "the compiler was stopped: " + result.reason
+    const bool limit =
+        result.verdict != Verdict::kRuntimeError && result.verdict != Verdict::kAccepted;
+    result.reason = limit                       ? "the compiler was stopped: " + result.reason
                     : raw.collect_error.empty() ? "the code does not compile"
-                                                   : raw.collect_error;
+                                                : raw.collect_error;
     result.verdict = Verdict::kCompileError;
     program->binary.reset();
   }
@@ -127,11 +135,14 @@ Result run_program(Host& host, Slot& slot, const Request& request) {
   }
   const TestResult* decisive = nullptr;
   for (const auto& test : request.tests) {
-    result.tests.push_back(run_one(host, slot, language, request.code, program.get(), test, request.limits));
+    result.tests.push_back(
+        run_one(host, slot, language, request.code, program.get(), test, request.limits));
     if (result.tests.back().verdict != Verdict::kAccepted && !request.run_all_tests) break;
   }
   for (const auto& test : result.tests)
-    if (decisive == nullptr || (decisive->verdict == Verdict::kAccepted && test.verdict != Verdict::kAccepted)) decisive = &test;
+    if (decisive == nullptr ||
+        (decisive->verdict == Verdict::kAccepted && test.verdict != Verdict::kAccepted))
+      decisive = &test;
   for (const auto& test : result.tests)
     if (test.verdict == Verdict::kInternalError) decisive = &test;
   if (decisive == nullptr) core::throw_user("[sandbox] a request needs at least one test");

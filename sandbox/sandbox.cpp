@@ -19,12 +19,14 @@ void require_guarantees(const Options& options) {
     const auto& allowed = options.allow_weaker;
     if (guarantee.state != Guarantee::State::kMissing) continue;
     if (std::find(allowed.begin(), allowed.end(), guarantee.name) != allowed.end()) continue;
-    missing.push_back(fmt::format("[sandbox] this machine does not give '{}' ({}): {}; --allow-weaker {} runs without it",
-                                  guarantee.name, guarantee.what, guarantee.detail, guarantee.name));
+    missing.push_back(fmt::format(
+        "[sandbox] this machine does not give '{}' ({}): {}; --allow-weaker {} runs without it",
+        guarantee.name, guarantee.what, guarantee.detail, guarantee.name));
   }
   for (const auto& name : options.allow_weaker)
     if (std::find(names.begin(), names.end(), name) == names.end())
-      missing.push_back(fmt::format("[sandbox] --allow-weaker: unknown guarantee '{}'{}", name, core::suggestion(name, names)));
+      missing.push_back(fmt::format("[sandbox] --allow-weaker: unknown guarantee '{}'{}", name,
+                                    core::suggestion(name, names)));
   if (missing.empty()) return;
   std::string message;
   for (const auto& line : missing) message += (message.empty() ? "" : "\n") + line;
@@ -81,7 +83,8 @@ Result Sandbox::run(const Request& request) {
     Slot& slot;
     ~Lease() { impl.release(slot); }
   } lease{*impl_, impl_->acquire()};
-  return request.function ? run_function(impl_->host, lease.slot, request) : run_program(impl_->host, lease.slot, request);
+  return request.function ? run_function(impl_->host, lease.slot, request)
+                          : run_program(impl_->host, lease.slot, request);
 }
 
 }  // namespace ponder::sandbox

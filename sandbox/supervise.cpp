@@ -1,15 +1,15 @@
 #include "sandbox/supervise.h"
 
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <csignal>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <cmath>
-#include <csignal>
 
 #include "sandbox/box/wire.h"
 
@@ -24,7 +24,8 @@ constexpr uint64_t kVerdictBytesMax = 1 << 20;
 
 }  // namespace
 
-ActiveRun::ActiveRun(Worker& worker, RunSpec spec, const Inputs& inputs, const Limits& limits, bool warm)
+ActiveRun::ActiveRun(Worker& worker, RunSpec spec, const Inputs& inputs, const Limits& limits,
+                     bool warm)
     : worker_(worker), limits_(limits), watch_(!worker.cgroup().exists()) {
   SocketPair status = make_socket_pair();
   Channel out = make_pipe(), err = make_pipe(), verdict;
@@ -39,7 +40,8 @@ ActiveRun::ActiveRun(Worker& worker, RunSpec spec, const Inputs& inputs, const L
   spec.inodes = limits.inodes;
   spec.open_files = limits.open_files;
   spec.stack_bytes = limits.stack_bytes;
-  std::vector<int> fds = {status.theirs.get(), inputs.in < 0 ? null.get() : inputs.in, out.write.get(), err.write.get()};
+  std::vector<int> fds = {status.theirs.get(), inputs.in < 0 ? null.get() : inputs.in,
+                          out.write.get(), err.write.get()};
   spec.has_binary = inputs.binary >= 0;
   if (spec.has_binary) fds.push_back(inputs.binary);
   fds.insert(fds.end(), inputs.extra.begin(), inputs.extra.end());
@@ -50,7 +52,8 @@ ActiveRun::ActiveRun(Worker& worker, RunSpec spec, const Inputs& inputs, const L
     ++spec.num_extra;
   }
   fds.insert(fds.end(), inputs.files.begin(), inputs.files.end());
-  const bool prepared = worker.cgroup().prepare(limits.memory_bytes, limits.processes + 1);  // and the run's init
+  const bool prepared =
+      worker.cgroup().prepare(limits.memory_bytes, limits.processes + 1);  // and the run's init
   const std::vector<Fd> entrances = worker.cgroup().entrances();
   for (const auto& entrance : entrances) fds.push_back(entrance.get());
   spec.num_cgroups = entrances.size();
@@ -95,7 +98,8 @@ void ActiveRun::on_status() {
       pid_ = std::move(owned.front());
       started_ = Clock::now();
       outcome_.started = true;
-      if (outcome_.stop != Stop::kNone) syscall(SYS_pidfd_send_signal, pid_.get(), SIGKILL, nullptr, 0);
+      if (outcome_.stop != Stop::kNone)
+        syscall(SYS_pidfd_send_signal, pid_.get(), SIGKILL, nullptr, 0);
       break;
     case StatusKind::kFailed:
       outcome_.error = status.text;
@@ -156,7 +160,8 @@ void ActiveRun::check_limits(Clock::time_point now) {
   const uint64_t cpu_ns = watch_ ? sampled_cpu_ns_ : worker_.cgroup().cpu_ns();
   if (static_cast<double>(cpu_ns) * 1e-9 > limits_.cpu_s) return stop(Stop::kCpu);
   if (Seconds(now - started_).count() > limits_.wall_s) return stop(Stop::kWall);
-  if (sampled_peak_bytes_ > limits_.memory_bytes || worker_.cgroup().oom_kills() > 0) stop(Stop::kMemory);
+  if (sampled_peak_bytes_ > limits_.memory_bytes || worker_.cgroup().oom_kills() > 0)
+    stop(Stop::kMemory);
 }
 
 // Everything of the run is dead: what it wrote before is all there is.
@@ -175,8 +180,13 @@ void ActiveRun::conclude() {
   const uint64_t cpu_ns = watch_ ? std::max(sampled_cpu_ns_, reported_cpu_ns_) : cgroup.cpu_ns();
   outcome_.cpu_s = static_cast<double>(cpu_ns) * 1e-9;
   outcome_.wall_s = Seconds(Clock::now() - started_).count();
-  outcome_.memory_peak_bytes = watch_ ? std::max(sampled_peak_bytes_, reported_peak_bytes_) : cgroup.memory_peak_bytes();
+  outcome_.memory_peak_bytes =
+      watch_ ? std::max(sampled_peak_bytes_, reported_peak_bytes_) : cgroup.memory_peak_bytes();
   outcome_.oom_kills = cgroup.oom_kills();
+  const bool unexplained =
+      outcome_.stop == Stop::kNone && !outcome_.has_status && outcome_.oom_kills == 0;
+  if (unexplained && outcome_.error.empty() && !worker_.alive())
+    outcome_.error = "the box was killed";
   // Between two samples it may have used up its time and ended by itself.
   if (outcome_.stop == Stop::kNone && outcome_.cpu_s > limits_.cpu_s) outcome_.stop = Stop::kCpu;
 }
@@ -200,9 +210,12 @@ void supervise(std::span<ActiveRun* const> runs) {
       ActiveRun& run = *owners[i];
       if (fds[i].revents != 0) run.on_status();
       if (fds[i + 1].revents != 0) run.dead_ = true;
-      if (fds[i + 2].revents != 0) run.read_stream(run.out_, run.outcome_.out, run.outcome_.out_cut, run.limits_.output_bytes);
-      if (fds[i + 3].revents != 0) run.read_stream(run.err_, run.outcome_.err, run.outcome_.err_cut, run.limits_.output_bytes);
-      if (fds[i + 4].revents != 0) run.read_stream(run.extra_, run.outcome_.extra, run.extra_cut_, kVerdictBytesMax);
+      if (fds[i + 2].revents != 0)
+        run.read_stream(run.out_, run.outcome_.out, run.outcome_.out_cut, run.limits_.output_bytes);
+      if (fds[i + 3].revents != 0)
+        run.read_stream(run.err_, run.outcome_.err, run.outcome_.err_cut, run.limits_.output_bytes);
+      if (fds[i + 4].revents != 0)
+        run.read_stream(run.extra_, run.outcome_.extra, run.extra_cut_, kVerdictBytesMax);
       if (run.dead_)
         run.conclude();
       else

@@ -1,14 +1,14 @@
 #include "sandbox/worker.h"
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstring>
 
 #include "core/error.h"
 #include "sandbox/box/wire.h"
@@ -43,7 +43,8 @@ std::string first_answer(int socket, const char* what) {
 
 }  // namespace
 
-Worker::Worker(const BoxConfig& config, const std::string& name) : cgroup_(config.layout, name), filter_(config.filter) {
+Worker::Worker(const BoxConfig& config, const std::string& name)
+    : cgroup_(config.layout, name), filter_(config.filter) {
   spawn();
   BoxSetup setup;
   setup.drop_root = geteuid() == 0;
@@ -73,7 +74,8 @@ void Worker::spawn() {
   // Out of the way first: the numbers wanted may be in use by the descriptors themselves.
   const Fd socket(fcntl(pair.theirs.get(), F_DUPFD_CLOEXEC, 10));
   const Fd image(fcntl(program.get(), F_DUPFD_CLOEXEC, 10));
-  for (int fd = 0; fd < 3; ++fd) posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
+  for (int fd = 0; fd < 3; ++fd)
+    posix_spawn_file_actions_addopen(&actions, fd, "/dev/null", O_RDWR, 0);
   posix_spawn_file_actions_adddup2(&actions, socket.get(), kControlFd);
   posix_spawn_file_actions_adddup2(&actions, image.get(), kProgramFd);
   posix_spawn_file_actions_addclosefrom_np(&actions, kProgramFd + 1);
@@ -91,7 +93,8 @@ void Worker::spawn() {
   const int error = posix_spawn(&pid_, "/proc/self/fd/4", &actions, &attributes, argv, env);
   posix_spawnattr_destroy(&attributes);
   posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) core::throw_run("[sandbox] cannot start the box helper: {}", std::strerror(error));
+  if (error != 0)
+    core::throw_run("[sandbox] cannot start the box helper: {}", std::strerror(error));
 }
 
 Worker::~Worker() {
@@ -101,14 +104,16 @@ Worker::~Worker() {
   }
 }
 
-std::string Worker::start_zygote(const std::vector<std::string>& argv, const std::vector<std::string>& env) {
+std::string Worker::start_zygote(const std::vector<std::string>& argv,
+                                 const std::vector<std::string>& env) {
   SocketPair pair = make_socket_pair();
   const Fd messages = empty_file("zygote-stderr");
   RunSpec spec;
   spec.kind = RunKind::kZygote;
   spec.argv = argv;
   spec.env = env;
-  if (!send_message(control_.get(), spec.encode(), {pair.theirs.get(), messages.get()})) return "the box is gone";
+  if (!send_message(control_.get(), spec.encode(), {pair.theirs.get(), messages.get()}))
+    return "the box is gone";
   pair.theirs.reset();
   std::string error;
   if (!send_message(pair.ours.get(), filter_))
@@ -118,6 +123,11 @@ std::string Worker::start_zygote(const std::vector<std::string>& argv, const std
   if (!error.empty()) return error + "\n" + content_of(messages);
   zygote_ = std::move(pair.ours);
   return "";
+}
+
+bool Worker::alive() const {
+  pollfd end{control_.get(), 0, 0};
+  return poll(&end, 1, 0) == 0;
 }
 
 bool Worker::launch(const RunSpec& spec, const std::vector<int>& fds, bool warm) {

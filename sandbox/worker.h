@@ -1,10 +1,11 @@
-// One box seen from outside: started, given runs, ended. A box serves one run at a time and lives for thousands.
+// One box seen from outside: started, given runs, ended. A box serves one run at a time and lives
+// for thousands.
 #pragma once
-
-#include <sys/types.h>
 
 #include <string>
 #include <vector>
+
+#include <sys/types.h>
 
 #include "sandbox/box/protocol.h"
 #include "sandbox/cgroup.h"
@@ -21,8 +22,8 @@ struct BoxConfig {
 
 class Worker {
  public:
-  // Starts a box; `name` tells its cgroup from others of this process. Throws RunError with the box's own words when it
-  // cannot be built (no user namespaces, an unreadable directory).
+  // Starts a box; `name` tells its cgroup from others of this process. Throws RunError with the
+  // box's own words when it cannot be built (no user namespaces, an unreadable directory).
   Worker(const BoxConfig& config, const std::string& name);
   // Ends the box and waits until its processes, mounts and cgroups are gone.
   ~Worker();
@@ -32,11 +33,15 @@ class Worker {
   Cgroup& cgroup() { return cgroup_; }
 
   // Makes the interpreter of `argv` ready to fork. "" or why it cannot.
-  std::string start_zygote(const std::vector<std::string>& argv, const std::vector<std::string>& env);
+  std::string start_zygote(const std::vector<std::string>& argv,
+                           const std::vector<std::string>& env);
   bool has_zygote() const { return static_cast<bool>(zygote_); }
 
-  // Hands a run (RunSpec with its descriptors, see protocol.h) to the box or, if `warm`, to its interpreter. False when it
-  // no longer listens.
+  // False once the box has ended, which no program inside can bring about.
+  bool alive() const;
+
+  // Hands a run (RunSpec with its descriptors, see protocol.h) to the box or, if `warm`, to its
+  // interpreter. False when it no longer listens.
   bool launch(const RunSpec& spec, const std::vector<int>& fds, bool warm);
 
  private:

@@ -1,8 +1,13 @@
-// The box: the one program of ponder that touches namespaces. Two processes. The janitor stays outside as it was started,
-// waits for the other and removes the cgroups, whoever died first. The other becomes an unprivileged user, then pid 1 of new
-// user, PID, mount, network, IPC, UTS and cgroup namespaces, builds its file tree and serves runs until its control socket
-// (ponder's end) or its life line (the janitor's end) closes. When pid 1 goes, the kernel kills everything below it.
-// Started with an empty environment, descriptor 3 is the control socket, all others are closed.
+// The box: the one program of ponder that touches namespaces. Two processes. The janitor stays
+// outside as it was started, waits for the other and removes the cgroups, whoever died first. The
+// other becomes an unprivileged user, then pid 1 of new user, PID, mount, network, IPC, UTS and
+// cgroup namespaces, builds its file tree and serves runs until its control socket (ponder's end)
+// or its life line (the janitor's end) closes. When pid 1 goes, the kernel kills everything below
+// it. Started with an empty environment, descriptor 3 is the control socket, all others are closed.
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
@@ -13,10 +18,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstring>
 
 #include "sandbox/box/lock.h"
 #include "sandbox/box/protocol.h"
@@ -30,15 +31,19 @@ namespace {
 constexpr int kControl = 3;
 
 [[noreturn]] void refuse(const std::string& what) {
-  send_message(kControl, Status{StatusKind::kFailed, static_cast<uint64_t>(errno), 0, what}.encode());
+  send_message(kControl,
+               Status{StatusKind::kFailed, static_cast<uint64_t>(errno), 0, what}.encode());
   _exit(1);
 }
 
-std::string reason(const char* what) { return std::string(what) + ": " + std::strerror(errno); }
+std::string reason(const char* what) {
+  return std::string(what) + ": " + std::strerror(errno);
+}
 
 void write_proc(const char* path, const std::string& text) {
   const int fd = open(path, O_WRONLY | O_CLOEXEC);
-  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size())) refuse(reason(path));
+  if (fd < 0 || write(fd, text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    refuse(reason(path));
   close(fd);
 }
 
@@ -50,7 +55,8 @@ void drop_root() {
 
 void map_user(unsigned uid, unsigned gid) {
   const std::string inner = std::to_string(kInnerId);
-  prctl(PR_SET_DUMPABLE, 1);  // a process that changed its user does not own its /proc/self files otherwise
+  prctl(PR_SET_DUMPABLE,
+        1);  // a process that changed its user does not own its /proc/self files otherwise
   write_proc("/proc/self/setgroups", "deny");
   write_proc("/proc/self/uid_map", inner + " " + std::to_string(uid) + " 1");
   write_proc("/proc/self/gid_map", inner + " " + std::to_string(gid) + " 1");
@@ -61,7 +67,8 @@ void close_all(const std::vector<int>& fds) {
   for (int fd : fds) close(fd);
 }
 
-// The warm interpreter: keeps its capabilities over the exec, speaks on descriptor 3 like the box itself.
+// The warm interpreter: keeps its capabilities over the exec, speaks on descriptor 3 like the box
+// itself.
 void start_zygote(const RunSpec& spec, const std::vector<int>& fds) {
   if (fds.size() != 2) return;
   const pid_t pid = fork();
@@ -69,8 +76,10 @@ void start_zygote(const RunSpec& spec, const std::vector<int>& fds) {
   signal(SIGCHLD, SIG_DFL);
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   const int socket = fcntl(fds[0], F_DUPFD_CLOEXEC, 100);
+  int out[2];
+  if (pipe2(out, O_CLOEXEC) != 0) _exit(1);
   dup2(null, 0);
-  dup2(null, 1);
+  dup2(out[1], 1);
   dup2(fds[1], 2);
   dup2(socket, kControl);
   syscall(SYS_close_range, kControl + 1, ~0U, 0U);
@@ -85,13 +94,15 @@ void start_zygote(const RunSpec& spec, const std::vector<int>& fds) {
   _exit(1);
 }
 
-void serve_one(const std::string& message, const std::vector<int>& fds, const std::string& filter, int life_line) {
+void serve_one(const std::string& message, const std::vector<int>& fds, const std::string& filter,
+               int life_line) {
   RunSpec spec;
   RunFds roles;
   if (!RunSpec::decode(message, spec)) return;
   if (spec.kind == RunKind::kZygote) return start_zygote(spec, fds);
   if (!RunFds::split(spec, fds, roles)) return;
-  const pid_t pid = static_cast<pid_t>(syscall(SYS_clone, kRunNamespaces, nullptr, nullptr, nullptr, nullptr));
+  const pid_t pid = static_cast<pid_t>(
+      syscall(SYS_clone, static_cast<long>(kRunNamespaces), nullptr, nullptr, nullptr, nullptr));
   if (pid == 0) {
     close(kControl);
     close(life_line);
@@ -99,7 +110,9 @@ void serve_one(const std::string& message, const std::vector<int>& fds, const st
     _exit(1);
   }
   if (pid < 0)
-    send_message(roles.status, Status{StatusKind::kFailed, static_cast<uint64_t>(errno), 0, reason("clone a run")}.encode());
+    send_message(roles.status,
+                 Status{StatusKind::kFailed, static_cast<uint64_t>(errno), 0, reason("clone a run")}
+                     .encode());
 }
 
 [[noreturn]] void serve(const BoxSetup& setup, int life_line) {
@@ -118,8 +131,10 @@ void serve_one(const std::string& message, const std::vector<int>& fds, const st
   }
 }
 
-// Between janitor and pid 1: enters the namespaces and ends, since only a child can be in the new PID namespace.
-[[noreturn]] void enter_namespaces(const BoxSetup& setup, const std::vector<int>& files, int life_line) {
+// Between janitor and pid 1: enters the namespaces and ends, since only a child can be in the new
+// PID namespace.
+[[noreturn]] void enter_namespaces(const BoxSetup& setup, const std::vector<int>& files,
+                                   int life_line) {
   if (setup.drop_root) drop_root();
   const unsigned uid = getuid();
   const unsigned gid = getgid();
@@ -128,7 +143,8 @@ void serve_one(const std::string& message, const std::vector<int>& fds, const st
            " (allow them: sysctl user.max_user_namespaces, kernel.unprivileged_userns_clone, "
            "kernel.apparmor_restrict_unprivileged_userns, or the container's seccomp profile)");
   map_user(uid, gid);
-  if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP) != 0)
+  if (unshare(CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS |
+              CLONE_NEWCGROUP) != 0)
     refuse(reason("new namespaces"));
   const pid_t pid = fork();
   if (pid < 0) refuse(reason("fork"));
@@ -142,7 +158,8 @@ void serve_one(const std::string& message, const std::vector<int>& fds, const st
 void remove_cgroups(const BoxSetup& setup) {
   for (const auto& dir : setup.cgroup_dirs) {
     // The last process may still be on its way out of the group.
-    for (int attempt = 0; attempt < 200 && rmdir(dir.c_str()) != 0 && errno == EBUSY; ++attempt) usleep(5000);
+    for (int attempt = 0; attempt < 200 && rmdir(dir.c_str()) != 0 && errno == EBUSY; ++attempt)
+      usleep(5000);
   }
 }
 

@@ -4,8 +4,8 @@ box_serve (zygote.cpp) returns only in a child that is already inside its own na
 system call filter. The return value says what to be: a script, the candidate of function tests, or their judge. Candidate
 and judge never share a process; calls and values travel between them in the exact encoding below (never pickle).
 """
-import ctypes
-import builtins, collections, decimal, fractions, functools, heapq, io, itertools, json, math, operator, os  # noqa: E401
+import atexit, ctypes, gc  # noqa: E401
+import builtins, collections, decimal, fractions, functools, heapq, itertools, json, math, operator, os  # noqa: E401
 import bisect, copy, dataclasses, datetime, random, re, string, struct, sys, threading, traceback, types, typing  # noqa: E401
 
 WORK_DIR = '/tmp/box'
@@ -180,15 +180,6 @@ def read_frame(fd):
     return read_exactly(fd, size)
 
 
-def renew_streams():
-    """sys.stdin, stdout and stderr over the run's own descriptors, as the interpreter would make them at its start."""
-    stderr_errors = 'backslashreplace'
-    sys.stdin = sys.__stdin__ = open(0, 'r', encoding='utf-8', errors='surrogateescape', closefd=False)
-    sys.stdout = sys.__stdout__ = open(1, 'w', encoding='utf-8', errors='surrogateescape', closefd=False)
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(open(2, 'wb', buffering=0, closefd=False), encoding='utf-8',
-                                                   errors=stderr_errors, write_through=True)
-
-
 def load(path, name):
     """The module that a file of untrusted code makes, run under `name`."""
     with open(path, 'rb') as file:
@@ -230,19 +221,20 @@ def run_script():
 
 
 def finish(kind, status):
-    import atexit
     try:
-        threading._shutdown()
+        if threading.active_count() > 1:
+            threading._shutdown()
         atexit._run_exitfuncs()
         if kind == SCRIPT:
             sys.modules['__main__'].__dict__.clear()  # finalizers of its global objects
     finally:
-        try:
-            sys.stdout.flush()
-        except ValueError:
-            pass  # closed by the program
-        except OSError:
-            status = 120
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except (AttributeError, ValueError):
+                pass  # removed or closed by the program
+            except OSError:
+                status = 120
         os._exit(status)
 
 
@@ -388,13 +380,12 @@ def run_judge():
 
 
 def main():
+    # Standard streams exist already, over a file, a pipe and a file as a run has them; the run's own come under their numbers.
     library = ctypes.PyDLL('/.box/zygote.so')
-    import gc
     gc.collect()
     gc.freeze()
     kind = library.box_serve(3)
     os.chdir(WORK_DIR)
-    renew_streams()
     if kind == SCRIPT:
         status = run_script()
     else:

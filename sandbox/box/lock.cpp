@@ -1,13 +1,13 @@
 #include "sandbox/box/lock.h"
 
+#include <cerrno>
+
 #include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <cerrno>
 
 namespace ponder::sandbox {
 

@@ -5,10 +5,12 @@
 
 namespace ponder::sandbox {
 
-// Empties every capability set, the bounding and ambient ones too, and sets no_new_privs. False with errno on failure.
+// Empties every capability set, the bounding and ambient ones too, and sets no_new_privs. False
+// with errno on failure.
 bool drop_capabilities();
 
-// Gives the process, across an exec of an unprivileged user, every capability over its user namespace (ambient set).
+// Gives the process, across an exec of an unprivileged user, every capability over its user
+// namespace (ambient set).
 bool keep_capabilities_at_exec();
 
 // `filter`: an array of sock_filter. REQUIRES: no_new_privs. False with errno on failure.

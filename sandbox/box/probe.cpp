@@ -1,5 +1,8 @@
 #include "sandbox/box/probe.h"
 
+#include <cerrno>
+#include <csignal>
+
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -8,9 +11,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
 
 namespace ponder::sandbox {
 
@@ -38,8 +38,10 @@ std::string probe_from_inside() {
   tried("socket", makes_socket(AF_INET, SOCK_STREAM) || makes_socket(AF_INET6, SOCK_DGRAM) ||
                       makes_socket(AF_UNIX, SOCK_STREAM));
   tried("shadow", opens("/etc/shadow", O_RDONLY));
-  tried("host-files", opens("/root", O_RDONLY) || opens("/home", O_RDONLY) || opens("/sys/kernel", O_RDONLY));
-  tried("host-write", opens("/usr/ponder_probe", O_WRONLY | O_CREAT) || opens("/ponder_probe", O_WRONLY | O_CREAT));
+  tried("host-files",
+        opens("/root", O_RDONLY) || opens("/home", O_RDONLY) || opens("/sys/kernel", O_RDONLY));
+  tried("host-write", opens("/usr/ponder_probe", O_WRONLY | O_CREAT) ||
+                          opens("/ponder_probe", O_WRONLY | O_CREAT));
   tried("init-environ", opens("/proc/1/environ", O_RDONLY));
   tried("init-memory", opens("/proc/1/mem", O_RDWR));
   tried("proc-sys", opens("/proc/sys/kernel/hostname", O_WRONLY));

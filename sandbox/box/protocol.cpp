@@ -29,8 +29,9 @@ bool BoxSetup::decode(std::string_view bytes, BoxSetup& out) {
 namespace {
 template <typename Spec, typename Function>
 void each_number(Spec& spec, Function function) {
-  for (auto* field : {&spec.num_extra, &spec.num_cgroups, &spec.collect_bytes_max, &spec.cpu_s, &spec.memory_bytes,
-                      &spec.pids, &spec.file_bytes, &spec.disk_bytes, &spec.inodes, &spec.open_files, &spec.stack_bytes})
+  for (auto* field : {&spec.num_extra, &spec.num_cgroups, &spec.collect_bytes_max, &spec.cpu_s,
+                      &spec.memory_bytes, &spec.pids, &spec.file_bytes, &spec.disk_bytes,
+                      &spec.inodes, &spec.open_files, &spec.stack_bytes})
     function(*field);
 }
 }  // namespace

@@ -1,5 +1,8 @@
 #include "sandbox/box/rootfs.h"
 
+#include <cerrno>
+#include <cstring>
+
 #include <fcntl.h>
 #include <linux/mount.h>
 #include <sys/mount.h>
@@ -7,14 +10,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
-
 namespace ponder::sandbox {
 
 namespace {
 
-constexpr const char* kStage = "/tmp";  // the new root is built over it, visible in this mount namespace only
+constexpr const char* kStage =
+    "/tmp";  // the new root is built over it, visible in this mount namespace only
 
 struct Bind {
   std::string path;
@@ -22,7 +23,9 @@ struct Bind {
   bool directory = false;
 };
 
-std::string reason(const std::string& what) { return what + ": " + std::strerror(errno); }
+std::string reason(const std::string& what) {
+  return what + ": " + std::strerror(errno);
+}
 
 bool make_parents(const std::string& path) {
   for (size_t at = path.find('/', 1); at != std::string::npos; at = path.find('/', at + 1))
@@ -37,7 +40,8 @@ bool set_attributes(int fd, const char* path, uint64_t attributes, bool recursiv
   return syscall(SYS_mount_setattr, fd, path, flags, &attr, sizeof attr) == 0;
 }
 
-// A detached copy of the mounts at `path`, read-only unless it is a device; taken before the stage hides anything.
+// A detached copy of the mounts at `path`, read-only unless it is a device; taken before the stage
+// hides anything.
 std::string detach(const std::string& path, bool device, Bind& out) {
   struct stat about {};
   if (stat(path.c_str(), &about) != 0) return reason(path);
@@ -46,8 +50,10 @@ std::string detach(const std::string& path, bool device, Bind& out) {
   constexpr unsigned kOpenTreeFlags = 1 /* OPEN_TREE_CLONE */ | O_CLOEXEC | AT_RECURSIVE;
   out.tree = static_cast<int>(syscall(SYS_open_tree, AT_FDCWD, path.c_str(), kOpenTreeFlags));
   if (out.tree < 0) return reason("open_tree " + path);
-  const uint64_t lock = MOUNT_ATTR_NOSUID | (device ? MOUNT_ATTR_NOEXEC : MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
-  if (!set_attributes(out.tree, "", lock, true)) return reason("mount_setattr " + path + " (needs Linux 5.12)");
+  const uint64_t lock =
+      MOUNT_ATTR_NOSUID | (device ? MOUNT_ATTR_NOEXEC : MOUNT_ATTR_RDONLY | MOUNT_ATTR_NODEV);
+  if (!set_attributes(out.tree, "", lock, true))
+    return reason("mount_setattr " + path + " (needs Linux 5.12)");
   return "";
 }
 
@@ -61,7 +67,8 @@ std::string attach(const Bind& bind) {
     if (fd < 0) return reason("make " + target);
     close(fd);
   }
-  if (syscall(SYS_move_mount, bind.tree, "", AT_FDCWD, target.c_str(), 4 /* MOVE_MOUNT_F_EMPTY_PATH */) != 0)
+  if (syscall(SYS_move_mount, bind.tree, "", AT_FDCWD, target.c_str(),
+              4 /* MOVE_MOUNT_F_EMPTY_PATH */) != 0)
     return reason("move_mount " + bind.path);
   close(bind.tree);
   return "";
@@ -83,8 +90,10 @@ std::string write_box_file(const std::string& path, int from) {
   return write_file(path, content.data(), content.size());
 }
 
-// Links of the host's root (/bin -> usr/bin on merged systems) are made anew, real directories are bound.
-std::string plan_root_entries(std::vector<Bind>& binds, std::vector<std::pair<std::string, std::string>>& links) {
+// Links of the host's root (/bin -> usr/bin on merged systems) are made anew, real directories are
+// bound.
+std::string plan_root_entries(std::vector<Bind>& binds,
+                              std::vector<std::pair<std::string, std::string>>& links) {
   for (const char* path : {"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}) {
     struct stat about {};
     if (lstat(path, &about) != 0) continue;
@@ -116,18 +125,23 @@ std::string make_fixed_tree() {
   const std::string id = std::to_string(kInnerId);
   const std::string passwd = "sandbox:x:" + id + ":" + id + "::/tmp:/bin/sh\n";
   const std::string group = "sandbox:x:" + id + ":\n";
-  if (std::string error = write_file(stage + "/etc/passwd", passwd.data(), passwd.size()); !error.empty()) return error;
+  if (std::string error = write_file(stage + "/etc/passwd", passwd.data(), passwd.size());
+      !error.empty())
+    return error;
   return write_file(stage + "/etc/group", group.data(), group.size());
 }
 
 std::string pivot() {
-  // A run may mount a /proc of its own only where the kernel sees one that is fully visible: while the host's is there, this
-  // one; then, for the runs, this one. Where it fails (a masked /proc in a container) runs do without.
-  mount("proc", (std::string(kStage) + "/proc").c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr);
+  // A run may mount a /proc of its own only where the kernel sees one that is fully visible: while
+  // the host's is there, this one; then, for the runs, this one. Where it fails (a masked /proc in
+  // a container) runs do without.
+  mount("proc", (std::string(kStage) + "/proc").c_str(), "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+        nullptr);
   if (chdir(kStage) != 0 || syscall(SYS_pivot_root, ".", ".") != 0) return reason("pivot_root");
   if (umount2(".", MNT_DETACH) != 0) return reason("detach the host's root");
   if (chdir("/") != 0) return reason("chdir /");
-  if (!set_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, false))
+  if (!set_attributes(AT_FDCWD, "/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
+                      false))
     return reason("make the root read-only");
   return "";
 }
@@ -137,17 +151,20 @@ std::string pivot() {
 std::string enter_rootfs(const BoxSetup& setup, const std::vector<int>& files) {
   std::vector<Bind> binds;
   std::vector<std::pair<std::string, std::string>> links;
-  if (mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return reason("make mounts private");
+  if (mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0)
+    return reason("make mounts private");
   if (std::string error = plan_root_entries(binds, links); !error.empty()) return error;
   for (const auto& path : setup.readonly_paths) {
     binds.emplace_back();
     if (std::string error = detach(path, false, binds.back()); !error.empty()) return error;
   }
-  for (const char* device : {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}) {
+  for (const char* device :
+       {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"}) {
     binds.emplace_back();
     if (std::string error = detach(device, true, binds.back()); !error.empty()) return error;
   }
-  if (mount("tmpfs", kStage, "tmpfs", MS_NOSUID, "size=16m,mode=0755") != 0) return reason("mount the root tmpfs");
+  if (mount("tmpfs", kStage, "tmpfs", MS_NOSUID, "size=16m,mode=0755") != 0)
+    return reason("mount the root tmpfs");
   if (std::string error = make_fixed_tree(); !error.empty()) return error;
   for (const auto& [path, target] : links)
     if (symlink(target.c_str(), (kStage + path).c_str()) != 0) return reason(path);
@@ -156,7 +173,9 @@ std::string enter_rootfs(const BoxSetup& setup, const std::vector<int>& files) {
   const std::string own = std::string(kStage) + kBoxDir;
   if (mkdir(own.c_str(), 0755) != 0) return reason(own);
   for (size_t i = 0; i < setup.file_names.size() && i < files.size(); ++i)
-    if (std::string error = write_box_file(own + "/" + setup.file_names[i], files[i]); !error.empty()) return error;
+    if (std::string error = write_box_file(own + "/" + setup.file_names[i], files[i]);
+        !error.empty())
+      return error;
   return pivot();
 }
 

@@ -1,5 +1,9 @@
 #include "sandbox/box/run.h"
 
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/mount.h>
@@ -9,10 +13,6 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <cerrno>
-#include <csignal>
-#include <cstring>
 
 #include "sandbox/box/lock.h"
 #include "sandbox/box/probe.h"
@@ -59,31 +59,38 @@ bool copy_file(int from, int to, uint64_t bytes_max) {
 }
 
 void mount_tmpfs(int status, const char* target, const RunSpec& spec) {
-  const std::string options = "size=" + std::to_string(spec.disk_bytes) + ",nr_inodes=" + std::to_string(spec.inodes) +
-                              ",mode=1777,uid=" + std::to_string(kInnerId) + ",gid=" + std::to_string(kInnerId);
+  const std::string options =
+      "size=" + std::to_string(spec.disk_bytes) + ",nr_inodes=" + std::to_string(spec.inodes) +
+      ",mode=1777,uid=" + std::to_string(kInnerId) + ",gid=" + std::to_string(kInnerId);
   if (mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
     fail(status, std::string("mount a tmpfs on ") + target);
 }
 
-// A /proc of the new PID namespace, read-only, without the files outside /proc/PID and without processes that the reader
-// may not trace (the init). Where the kernel refuses (a masked /proc in a container) nothing may shine through: an empty one.
+// A /proc of the new PID namespace, read-only, without the files outside /proc/PID and without
+// processes that the reader may not trace (the init). Where the kernel refuses (a masked /proc in a
+// container) nothing may shine through: an empty one.
 void mount_proc(int status) {
   const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY;
   if (mount("proc", "/proc", "proc", flags, "hidepid=ptraceable,subset=pid") == 0) return;
   if (mount("proc", "/proc", "proc", flags, "hidepid=2") == 0) return;
-  if (mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,nr_inodes=2") != 0) fail(status, "hide /proc");
+  if (mount("tmpfs", "/proc", "tmpfs", flags, "size=4k,nr_inodes=2") != 0)
+    fail(status, "hide /proc");
 }
 
 void write_files(const RunSpec& spec, const RunFds& fds) {
-  if (mkdir(kWorkDir, 0755) != 0 || chdir(kWorkDir) != 0) fail(fds.status, "make the work directory");
+  if (mkdir(kWorkDir, 0755) != 0 || chdir(kWorkDir) != 0)
+    fail(fds.status, "make the work directory");
   for (size_t i = 0; i < fds.files.size(); ++i) {
-    const int to = open(spec.file_names[i].c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-    if (to < 0 || !copy_file(fds.files[i], to, spec.disk_bytes)) fail(fds.status, "write " + spec.file_names[i]);
+    const int to = open(spec.file_names[i].c_str(),
+                        O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+    if (to < 0 || !copy_file(fds.files[i], to, spec.disk_bytes))
+      fail(fds.status, "write " + spec.file_names[i]);
     close(to);
   }
 }
 
-// Everything the new main process inherits or owns, set to what the limits say. Soft equals hard: nothing to raise.
+// Everything the new main process inherits or owns, set to what the limits say. Soft equals hard:
+// nothing to raise.
 void limit(int resource, uint64_t value) {
   rlimit current{};
   getrlimit(static_cast<__rlimit_resource_t>(resource), &current);
@@ -105,7 +112,8 @@ void set_limits(const RunSpec& spec) {
   limit(RLIMIT_SIGPENDING, 1024);
   if (!spec.watch) return;
   limit(RLIMIT_DATA, spec.memory_bytes);
-  // Counted per user and user namespace: the box's init, the warm interpreter and the run's init are in it too.
+  // Counted per user and user namespace: the box's init, the warm interpreter and the run's init
+  // are in it too.
   limit(RLIMIT_NPROC, spec.pids + 3);
 }
 
@@ -118,7 +126,8 @@ void place_descriptors(const RunSpec& spec, const RunFds& fds, int& binary) {
   const int num = static_cast<int>(wanted.size());
   const int status = fcntl(fds.status, F_DUPFD_CLOEXEC, 200);
   for (int i = 0; i < num; ++i)
-    if (wanted[static_cast<size_t>(i)] < 0 || dup2(wanted[static_cast<size_t>(i)], i) < 0) fail(status, "place descriptors");
+    if (wanted[static_cast<size_t>(i)] < 0 || dup2(wanted[static_cast<size_t>(i)], i) < 0)
+      fail(status, "place descriptors");
   const bool execs = spec.kind == RunKind::kExec;
   if (execs) {
     // The binary and the status socket close themselves at the exec.
@@ -145,7 +154,8 @@ std::vector<char*> pointers(const std::vector<std::string>& texts) {
   return out;
 }
 
-// The main process, up to the last trusted instruction. Returns for kinds that an interpreter continues.
+// The main process, up to the last trusted instruction. Returns for kinds that an interpreter
+// continues.
 void become_untrusted(const RunSpec& spec, const RunFds& fds, const std::string& filter) {
   setsid();
   const bool execs = spec.kind == RunKind::kExec;
@@ -177,9 +187,11 @@ std::string collect(const RunSpec& spec, const RunFds& fds) {
   kill(-1, SIGKILL);
   const int from = open(spec.collect.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
   struct stat about {};
-  if (from < 0 || fstat(from, &about) != 0) return "no output file: " + std::string(std::strerror(errno));
+  if (from < 0 || fstat(from, &about) != 0)
+    return "no output file: " + std::string(std::strerror(errno));
   if (!S_ISREG(about.st_mode)) return "the output is not a file";
-  if (!copy_file(from, fds.collect, spec.collect_bytes_max)) return std::string("output file: ") + std::strerror(errno);
+  if (!copy_file(from, fds.collect, spec.collect_bytes_max))
+    return std::string("output file: ") + std::strerror(errno);
   return "";
 }
 
@@ -192,7 +204,8 @@ int wait_for_main(pid_t main_process, const RunSpec& spec, int status_socket) {
     if (pid == 0) {
       wait_for_child(10);
       const Usage usage = usage_of_all();
-      send_message(status_socket, Status{StatusKind::kUsage, usage.cpu_ns, usage.memory_bytes, ""}.encode());
+      send_message(status_socket,
+                   Status{StatusKind::kUsage, usage.cpu_ns, usage.memory_bytes, ""}.encode());
     }
   }
 }
@@ -214,9 +227,13 @@ bool RunFds::split(const RunSpec& spec, const std::vector<int>& fds, RunFds& out
   return next == fds.size();
 }
 
-const int kRunNamespaces = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP | SIGCHLD;
+// Host name, System V IPC, message queues, sockets and cgroups have no state that a run could
+// change (the filter refuses the calls), so they are isolated once, by the box.
+const int kRunNamespaces = CLONE_NEWPID | CLONE_NEWNS | SIGCHLD;
 
-void hide_memory() { prctl(PR_SET_DUMPABLE, 0); }
+void hide_memory() {
+  prctl(PR_SET_DUMPABLE, 0);
+}
 
 void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filter) {
   signal(SIGCHLD, SIG_DFL);
@@ -225,7 +242,8 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
     if (!write_all(cgroup, "0", 1)) fail(fds.status, "join the cgroup");
     close(cgroup);
   }
-  prctl(PR_SET_DUMPABLE, 1);  // only while it opens its own oom_score_adj; no untrusted process exists yet
+  prctl(PR_SET_DUMPABLE,
+        1);  // only while it opens its own oom_score_adj; no untrusted process exists yet
   const int oom = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
   hide_memory();
   mount_tmpfs(fds.status, "/tmp", spec);
@@ -235,7 +253,8 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
   std::string last_words;
   last_words.reserve(1024);
   const int self = static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0));
-  if (self < 0 || !send_message(fds.status, Status{StatusKind::kStarted, 0, 0, ""}.encode(), {self}))
+  if (self < 0 ||
+      !send_message(fds.status, Status{StatusKind::kStarted, 0, 0, ""}.encode(), {self}))
     fail(fds.status, "announce the run");
   close(self);
   // The program is the first to be killed for want of memory, its init the last.
@@ -251,7 +270,8 @@ void run_as_init(const RunSpec& spec, const RunFds& fds, const std::string& filt
   for (int fd : fds.extra) close(fd);
   const int status = wait_for_main(main_process, spec, fds.status);
   Status report{StatusKind::kExited, static_cast<uint64_t>(status), 0, ""};
-  if (!spec.collect.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0) report.text = collect(spec, fds);
+  if (!spec.collect.empty() && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+    report.text = collect(spec, fds);
   report.detail = spec.watch ? usage_of_all().cpu_ns : cpu_ns_of_reaped();
   report.peak = peak_bytes_of_reaped();
   send_message(fds.status, report.encode(std::move(last_words)));

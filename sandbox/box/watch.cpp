@@ -1,15 +1,15 @@
 #include "sandbox/box/watch.h"
 
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
 #include <unistd.h>
-
-#include <csignal>
-#include <cstdlib>
-#include <cstring>
-#include <string>
 
 namespace ponder::sandbox {
 
@@ -25,10 +25,12 @@ std::string read_small(const std::string& path) {
 }
 
 uint64_t time_ns(const timeval& time) {
-  return static_cast<uint64_t>(time.tv_sec) * 1000000000ULL + static_cast<uint64_t>(time.tv_usec) * 1000ULL;
+  return static_cast<uint64_t>(time.tv_sec) * 1000000000ULL +
+         static_cast<uint64_t>(time.tv_usec) * 1000ULL;
 }
 
-// Fields 14 to 17 of /proc/PID/stat: user and system time, its own and that of the children it waited for, in ticks.
+// Fields 14 to 17 of /proc/PID/stat: user and system time, its own and that of the children it
+// waited for, in ticks.
 uint64_t ticks_of(const std::string& process) {
   const std::string stat = read_small("/proc/" + process + "/stat");
   const size_t name_end = stat.rfind(')');
@@ -44,13 +46,16 @@ uint64_t ticks_of(const std::string& process) {
 
 uint64_t field_kb(const std::string& text, const char* name) {
   const size_t at = text.find(name);
-  return at == std::string::npos ? 0 : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10);
+  return at == std::string::npos
+             ? 0
+             : std::strtoull(text.c_str() + at + std::strlen(name), nullptr, 10);
 }
 
 uint64_t tmpfs_bytes(const char* path) {
   struct statfs about {};
   if (statfs(path, &about) != 0) return 0;
-  return static_cast<uint64_t>(about.f_blocks - about.f_bfree) * static_cast<uint64_t>(about.f_bsize);
+  return static_cast<uint64_t>(about.f_blocks - about.f_bfree) *
+         static_cast<uint64_t>(about.f_bsize);
 }
 
 }  // namespace
@@ -75,7 +80,8 @@ Usage usage_of_all() {
   DIR* processes = opendir("/proc");
   if (processes == nullptr) return usage;
   while (const dirent* entry = readdir(processes)) {
-    if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || std::strcmp(entry->d_name, "1") == 0) continue;
+    if (entry->d_name[0] < '0' || entry->d_name[0] > '9' || std::strcmp(entry->d_name, "1") == 0)
+      continue;
     const std::string process = entry->d_name;
     usage.cpu_ns += ticks_of(process) * tick_ns;
     const std::string memory = read_small("/proc/" + process + "/smaps_rollup");

@@ -1,5 +1,5 @@
-// Summed CPU time and memory of every process of a run, read from /proc by the run's init: the measure used where no
-// cgroup is writable. Sampled, so it can be overshot between two samples.
+// Summed CPU time and memory of every process of a run, read from /proc by the run's init: the
+// measure used where no cgroup is writable. Sampled, so it can be overshot between two samples.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,8 @@ namespace ponder::sandbox {
 
 struct Usage {
   uint64_t cpu_ns = 0;
-  uint64_t memory_bytes = 0;  // anonymous and shared memory of all processes, and the files of the writable tmpfs
+  uint64_t memory_bytes =
+      0;  // anonymous and shared memory of all processes, and the files of the writable tmpfs
 };
 
 // REQUIRES: called by pid 1 of the run.

@@ -1,14 +1,15 @@
-// Messages between ponder and its boxes: length-prefixed fields over Unix SOCK_SEQPACKET sockets, with descriptors beside
-// them. Used on both sides of the wall, so it throws nothing and allocates little. Knows nothing of what a message means.
+// Messages between ponder and its boxes: length-prefixed fields over Unix SOCK_SEQPACKET sockets,
+// with descriptors beside them. Used on both sides of the wall, so it throws nothing and allocates
+// little. Knows nothing of what a message means.
 #pragma once
-
-#include <sys/types.h>
 
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
+
+#include <sys/types.h>
 
 namespace ponder::sandbox {
 
@@ -29,7 +30,8 @@ class WireWriter {
   std::string bytes_;
 };
 
-// Reads fields in the order they were written. A short or malformed message makes ok() false and all further fields empty.
+// Reads fields in the order they were written. A short or malformed message makes ok() false and
+// all further fields empty.
 class WireReader {
  public:
   explicit WireReader(std::string_view bytes) : rest_(bytes) {}
@@ -43,11 +45,13 @@ class WireReader {
   bool ok_ = true;
 };
 
-// Sends one message with `fds` beside it. False with errno set when the other side is gone or the message too long.
+// Sends one message with `fds` beside it. False with errno set when the other side is gone or the
+// message too long.
 bool send_message(int socket, std::string_view bytes, const std::vector<int>& fds = {});
 
-// Receives one message; descriptors arrive close-on-exec and belong to the caller. Bytes received, 0 at the end of the
-// stream, -1 with errno set (EAGAIN on a non-blocking socket). `flags` as for recvmsg(2).
+// Receives one message; descriptors arrive close-on-exec and belong to the caller. Bytes received,
+// 0 at the end of the stream, -1 with errno set (EAGAIN on a non-blocking socket). `flags` as for
+// recvmsg(2).
 ssize_t receive_message(int socket, std::string& bytes, std::vector<int>& fds, int flags = 0);
 
 }  // namespace ponder::sandbox

@@ -1,12 +1,12 @@
 #include "sandbox/cgroup.h"
 
-#include <gtest/gtest.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <csignal>
 #include <ctime>
 #include <fstream>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 namespace ponder::sandbox {
 namespace {
@@ -22,19 +22,23 @@ TEST(CgroupLayout, NoTreeSaysWhy) {
 
 TEST(CgroupLayout, UnwritableTreeSaysWhere) {
   const CgroupLayout layout = CgroupLayout::detect(
-      "cgroup /nonexistent/memory cgroup rw,memory 0 0\ncgroup /nonexistent/pids cgroup rw,pids 0 0\n"
+      "cgroup /nonexistent/memory cgroup rw,memory 0 0\ncgroup /nonexistent/pids cgroup rw,pids 0 "
+      "0\n"
       "cgroup /nonexistent/cpu cgroup rw,cpu,cpuacct 0 0\n",
       "3:memory:/a\n2:pids:/\n1:cpu,cpuacct:/\n");
   EXPECT_EQ(layout.version, CgroupLayout::Version::kNone);
   EXPECT_NE(layout.why_none.find("/nonexistent/memory"), std::string::npos);
 }
 
-// A directory is no cgroup tree (the kernel fills new groups with files), so detection must not take it for one.
+// A directory is no cgroup tree (the kernel fills new groups with files), so detection must not
+// take it for one.
 TEST(CgroupLayout, PlainDirectoryIsNoTree) {
-  const fs::path root = fs::temp_directory_path() / ("ponder_cgroup_test_" + std::to_string(getpid()));
+  const fs::path root =
+      fs::temp_directory_path() / ("ponder_cgroup_test_" + std::to_string(getpid()));
   fs::create_directories(root / "own");
   std::ofstream(root / "cgroup.subtree_control") << "memory pids\n";
-  const CgroupLayout layout = CgroupLayout::detect("cgroup2 " + root.string() + " cgroup2 rw 0 0\n", "0::/own\n");
+  const CgroupLayout layout =
+      CgroupLayout::detect("cgroup2 " + root.string() + " cgroup2 rw 0 0\n", "0::/own\n");
   fs::remove_all(root);
   EXPECT_EQ(layout.version, CgroupLayout::Version::kNone);
 }
@@ -69,7 +73,8 @@ TEST(CgroupLayout, RemovesGroupsOfDeadProcesses) {
   if (pid == 0) _exit(0);
   waitpid(pid, nullptr, 0);
   std::vector<fs::path> dirs;
-  for (const auto& [name, parent] : layout.parents) dirs.push_back(parent / ("ponder-" + std::to_string(pid) + "-0-box"));
+  for (const auto& [name, parent] : layout.parents)
+    dirs.push_back(parent / ("ponder-" + std::to_string(pid) + "-0-box"));
   for (const auto& dir : dirs) fs::create_directory(dir);
   layout.remove_stale();
   for (const auto& dir : dirs) EXPECT_FALSE(fs::exists(dir)) << dir;

@@ -1,8 +1,8 @@
 #include "sandbox/compare.h"
 
-#include <gtest/gtest.h>
-
 #include <string>
+
+#include <gtest/gtest.h>
 
 namespace ponder::sandbox {
 namespace {

@@ -1,9 +1,9 @@
 #include "sandbox/language.h"
 
+#include <fstream>
+
 #include <gtest/gtest.h>
 #include <unistd.h>
-
-#include <fstream>
 
 #include "core/error.h"
 #include "sandbox/sandbox.h"
@@ -28,11 +28,13 @@ class LanguageFile : public testing::Test {
     return "";
   }
   void TearDown() override { fs::remove(path_); }
-  fs::path path_ = fs::temp_directory_path() / ("ponder_language_" + std::to_string(getpid()) + ".toml");
+  fs::path path_ =
+      fs::temp_directory_path() / ("ponder_language_" + std::to_string(getpid()) + ".toml");
 };
 
 TEST_F(LanguageFile, DescribesAShell) {
-  const auto languages = read_languages(write("[[language]]\nname = 'sh'\nsource = 'main.sh'\nrun = ['/bin/sh', 'main.sh']\n"));
+  const auto languages = read_languages(
+      write("[[language]]\nname = 'sh'\nsource = 'main.sh'\nrun = ['/bin/sh', 'main.sh']\n"));
   ASSERT_EQ(languages.size(), 1U);
   Options options;
   options.slots = 1;
@@ -49,8 +51,9 @@ TEST_F(LanguageFile, DescribesACompiler) {
   if (access("/usr/bin/gcc", X_OK) != 0) GTEST_SKIP() << "no /usr/bin/gcc";
   Options options;
   options.slots = 1;
-  options.languages = read_languages(
-      write("[[language]]\nname = 'c'\nsource = 'main.c'\ncompile = ['/usr/bin/gcc', '-o', 'main', 'main.c']\n"));
+  options.languages =
+      read_languages(write("[[language]]\nname = 'c'\nsource = 'main.c'\ncompile = "
+                           "['/usr/bin/gcc', '-o', 'main', 'main.c']\n"));
   Sandbox sandbox(options);
   Request request;
   request.language = "c";
@@ -71,7 +74,8 @@ TEST_F(LanguageFile, NamesPlaceAndRemedy) {
       {"[[language]\n", ":1:"},
       {"language = 3\n", "[[language]]"},
   };
-  for (const auto& [text, part] : kCases) EXPECT_NE(error_of(text).find(part), std::string::npos) << text << error_of(text);
+  for (const auto& [text, part] : kCases)
+    EXPECT_NE(error_of(text).find(part), std::string::npos) << text << error_of(text);
 }
 
 TEST(Language, UnknownNameGetsTheNearest) {

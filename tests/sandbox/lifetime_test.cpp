@@ -1,4 +1,11 @@
-// What is left when runs, pools and ponder itself end: nothing. And what other users and machines get.
+// What is left when runs, pools and ponder itself end: nothing. And what other users and machines
+// get.
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <thread>
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -6,12 +13,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <csignal>
-#include <filesystem>
-#include <fstream>
-#include <set>
-#include <thread>
 
 #include "core/error.h"
 #include "sandbox/cgroup.h"
@@ -30,7 +31,8 @@ std::set<pid_t> descendants(pid_t root) {
     const pid_t pid = open.back();
     open.pop_back();
     std::error_code gone;
-    for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
+    for (const auto& task :
+         fs::directory_iterator("/proc/" + std::to_string(pid) + "/task", gone)) {
       std::ifstream children(task.path() / "children");
       for (pid_t child; children >> child;)
         if (found.insert(child).second) open.push_back(child);
@@ -43,11 +45,14 @@ size_t num_groups_of(pid_t owner) {
   size_t count = 0;
   for (const auto& [name, parent] : CgroupLayout::detect().parents)
     for (const auto& entry : fs::directory_iterator(parent))
-      if (entry.path().filename().string().rfind("ponder-" + std::to_string(owner) + "-", 0) == 0) ++count;
+      if (entry.path().filename().string().rfind("ponder-" + std::to_string(owner) + "-", 0) == 0)
+        ++count;
   return count;
 }
 
-size_t num_fds() { return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {})); }
+size_t num_fds() {
+  return static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
+}
 
 template <typename Condition>
 bool soon(Condition condition) {
@@ -69,7 +74,9 @@ TEST(Lifetime, APoolThatEndsLeavesNothing) {
   const auto before = descendants(getpid());
   {
     Sandbox sandbox(one_slot());
-    EXPECT_TRUE(sandbox.run(script("import os\nif os.fork() == 0:\n    import time; time.sleep(100)")).passed);
+    EXPECT_TRUE(
+        sandbox.run(script("import os\nif os.fork() == 0:\n    import time; time.sleep(100)"))
+            .passed);
     EXPECT_GT(descendants(getpid()).size(), before.size());
   }
   EXPECT_EQ(descendants(getpid()), before);
@@ -81,7 +88,9 @@ TEST(Lifetime, NoProcessOfARunOutlivesItsVerdict) {
   sandbox.run(script("print(1)"));
   const auto before = descendants(getpid());
   for (int i = 0; i < 5; ++i) {
-    sandbox.run(script("import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        os.setsid(); time.sleep(100)"));
+    sandbox.run(
+        script("import os, time\nfor _ in range(5):\n    if os.fork() == 0:\n        os.setsid(); "
+               "time.sleep(100)"));
     EXPECT_EQ(descendants(getpid()).size(), before.size());
   }
 }
@@ -99,7 +108,8 @@ TEST(Lifetime, AKilledPonderTakesEverythingWithIt) {
     Request sleeper = script("import os, time\nos.fork()\ntime.sleep(100)");
     sleeper.limits.wall_s = 100;
     std::thread runner([&] { sandbox.run(sleeper); });
-    while (descendants(getpid()).size() < 6) usleep(1000);  // janitor, box, interpreter, init, program, its child
+    while (descendants(getpid()).size() < 6)
+      usleep(1000);  // janitor, box, interpreter, init, program, its child
     if (write(ready[1], "x", 1) != 1) _exit(1);
     runner.join();
     _exit(0);
@@ -128,7 +138,9 @@ TEST(Lifetime, ParallelRunsDoNotMix) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 10; ++i) {
         const std::string mark = std::to_string(1000 * t + i);
-        Request request = script("import os\nx = input()\nassert os.listdir('/dev/shm') == []\nopen('/dev/shm/x', 'w').write(x)\nprint(x)");
+        Request request = script(
+            "import os\nx = input()\nassert os.listdir('/dev/shm') == []\nopen('/dev/shm/x', "
+            "'w').write(x)\nprint(x)");
         request.tests = {{mark + "\n", mark}};
         if (!sandbox.run(request).passed) ++wrong;
       }
@@ -156,7 +168,8 @@ TEST(Guarantees, AllHoldHere) {
     const auto guarantees = probe_guarantees(options);
     EXPECT_GE(guarantees.size(), 8U);
     for (const auto& guarantee : guarantees)
-      EXPECT_NE(guarantee.state, Guarantee::State::kMissing) << guarantee.name << ": " << guarantee.detail;
+      EXPECT_NE(guarantee.state, Guarantee::State::kMissing)
+          << guarantee.name << ": " << guarantee.detail;
   }
 }
 
@@ -167,7 +180,8 @@ TEST(Guarantees, AnUnknownNameToAllowIsAnError) {
     Sandbox sandbox(options);
     FAIL();
   } catch (const core::UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("did you mean 'memory'"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("did you mean 'memory'"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -175,7 +189,9 @@ TEST(Guarantees, AnUnknownNameToAllowIsAnError) {
 int as_ordinary_user(int (*body)()) {
   const pid_t pid = fork();
   if (pid == 0) {
-    if (setgroups(0, nullptr) != 0 || setresgid(54321, 54321, 54321) != 0 || setresuid(54321, 54321, 54321) != 0) _exit(100);
+    if (setgroups(0, nullptr) != 0 || setresgid(54321, 54321, 54321) != 0 ||
+        setresuid(54321, 54321, 54321) != 0)
+      _exit(100);
     prctl(PR_SET_DUMPABLE, 1);
     try {
       _exit(body());
@@ -197,10 +213,12 @@ TEST(OrdinaryUser, GetsTheSameVerdicts) {
               Sandbox sandbox(one_slot());
               if (!sandbox.run(script("print(open('/proc/self/status').read(0))")).passed) return 2;
               if (sandbox.run(script("while True: pass")).verdict != Verdict::kTimeLimit) return 3;
-              if (sandbox.run(script("open('/etc/shadow')")).verdict != Verdict::kRuntimeError) return 4;
+              if (sandbox.run(script("open('/etc/shadow')")).verdict != Verdict::kRuntimeError)
+                return 4;
               if (sandbox.run(script("import socket; socket.socket()")).passed) return 5;
               const char* children =
-                  "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        b = bytearray(60 << 20); "
+                  "import os, time\nfor _ in range(8):\n    if os.fork() == 0:\n        b = "
+                  "bytearray(60 << 20); "
                   "b[::4096] = b'x' * len(b[::4096]); time.sleep(60)\ntime.sleep(60)";
               if (sandbox.run(script(children)).verdict != Verdict::kMemoryLimit) return 6;
               Request function = script("def f(x): return x + 1");

@@ -1,8 +1,8 @@
 #include "sandbox/request_json.h"
 
-#include <gtest/gtest.h>
-
 #include <nlohmann/json.hpp>
+
+#include <gtest/gtest.h>
 
 #include "core/error.h"
 
@@ -13,8 +13,12 @@ using Json = nlohmann::json;
 
 // Test vectors of RFC 4648, section 10.
 TEST(Base64, KnowsTheVectorsOfItsRfc) {
-  const std::pair<const char*, const char*> kVectors[] = {{"", ""},           {"f", "Zg=="},       {"fo", "Zm8="},
-                                                          {"foo", "Zm9v"},     {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="},
+  const std::pair<const char*, const char*> kVectors[] = {{"", ""},
+                                                          {"f", "Zg=="},
+                                                          {"fo", "Zm8="},
+                                                          {"foo", "Zm9v"},
+                                                          {"foob", "Zm9vYg=="},
+                                                          {"fooba", "Zm9vYmE="},
                                                           {"foobar", "Zm9vYmFy"}};
   for (const auto& [plain, encoded] : kVectors) {
     EXPECT_EQ(base64_encode(plain), encoded);
@@ -29,7 +33,8 @@ TEST(Base64, EveryByteSurvives) {
 }
 
 TEST(Base64, GarbageIsRefused) {
-  for (const char* text : {"Zg", "Z===", "Zg=a", "Z g=", "\xff\xff\xff\xff"}) EXPECT_THROW(base64_decode(text), core::UserError);
+  for (const char* text : {"Zg", "Z===", "Zg=a", "Z g=", "\xff\xff\xff\xff"})
+    EXPECT_THROW(base64_decode(text), core::UserError);
 }
 
 std::string error_of(const char* json) {
@@ -70,7 +75,8 @@ TEST(RequestFromJson, NamesWhatIsWrong) {
       {R"({"code":"","tests":[]})", "tests"},
       {R"({"code_b64":"?"})", "base64"},
   };
-  for (const auto& [json, part] : kCases) EXPECT_NE(error_of(json).find(part), std::string::npos) << json << "\n" << error_of(json);
+  for (const auto& [json, part] : kCases)
+    EXPECT_NE(error_of(json).find(part), std::string::npos) << json << "\n" << error_of(json);
 }
 
 TEST(ResultToJson, AnyBytesMakeValidJson) {

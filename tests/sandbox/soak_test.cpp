@@ -1,11 +1,11 @@
 // Thousands of runs in one pool leave no process, descriptor, mount, cgroup or memory behind.
-#include <gtest/gtest.h>
-#include <unistd.h>
-
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
+
+#include <gtest/gtest.h>
+#include <unistd.h>
 
 #include "tests/sandbox/support.h"
 
@@ -27,7 +27,8 @@ Footprint measure() {
     std::ifstream command(entry.path() / "cmdline");
     std::string line;
     std::getline(command, line);
-    if (line.rfind("ponder-box", 0) == 0 || line.find("/.box/driver.py") != std::string::npos) ++footprint.processes;
+    if (line.rfind("ponder-box", 0) == 0 || line.find("/.box/driver.py") != std::string::npos)
+      ++footprint.processes;
   }
   footprint.fds = static_cast<size_t>(std::distance(fs::directory_iterator("/proc/self/fd"), {}));
   std::ifstream mounts("/proc/self/mounts");
@@ -50,15 +51,26 @@ Footprint measure() {
 Request nth_request(int i) {
   Request request;
   switch (i % 8) {
-    case 0: return script("import os\nif os.fork() == 0:\n    import time; time.sleep(100)");
-    case 1: return script("import os; os.abort()");
-    case 2: return script("while True: print('x' * 4096)");
-    case 3: request = script("def f(x): return x"); break;
-    case 4: return script("#include <cstdio>\nint main() { puts(\"42\"); }", "cpp");
-    case 5: return script("open('/tmp/a', 'w').write('x' * 100000)");
-    default: request = script("print(input())"); request.tests = {{std::to_string(i), std::to_string(i)}}; return request;
+    case 0:
+      return script("import os\nif os.fork() == 0:\n    import time; time.sleep(100)");
+    case 1:
+      return script("import os; os.abort()");
+    case 2:
+      return script("while True: print('x' * 4096)");
+    case 3:
+      request = script("def f(x): return x");
+      break;
+    case 4:
+      return script("#include <cstdio>\nint main() { puts(\"42\"); }", "cpp");
+    case 5:
+      return script("open('/tmp/a', 'w').write('x' * 100000)");
+    default:
+      request = script("print(input())");
+      request.tests = {{std::to_string(i), std::to_string(i)}};
+      return request;
   }
-  request.function = FunctionTests{"f", "assert f(" + std::to_string(i) + ") == " + std::to_string(i), "", ""};
+  request.function =
+      FunctionTests{"f", "assert f(" + std::to_string(i) + ") == " + std::to_string(i), "", ""};
   return request;
 }
 
@@ -74,7 +86,8 @@ TEST(Soak, FiveThousandRunsLeaveNothingBehind) {
       for (int i = begin; i < end; ++i) {
         const Result result = sandbox.run(nth_request(i));
         ASSERT_NE(result.verdict, Verdict::kInternalError) << i << ": " << result.reason;
-        if (i % 8 >= 3) ASSERT_TRUE(result.passed) << i << ": " << verdict_code(result.verdict) << result.reason;
+        if (i % 8 >= 3)
+          ASSERT_TRUE(result.passed) << i << ": " << verdict_code(result.verdict) << result.reason;
       }
     };
     const auto run_all = [&](int count) {

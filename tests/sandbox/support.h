@@ -13,9 +13,11 @@ struct Kind {
   const char* name;
   bool warm, use_cgroups;
 };
-inline constexpr Kind kKinds[] = {{"Cold", false, true}, {"Warm", true, true}, {"WithoutCgroups", true, false}};
+inline constexpr Kind kKinds[] = {
+    {"Cold", false, true}, {"Warm", true, true}, {"WithoutCgroups", true, false}};
 
-// One pool of each kind, made when first used; one slot, so that runs follow each other in the same boxes.
+// One pool of each kind, made when first used; one slot, so that runs follow each other in the same
+// boxes.
 inline Sandbox& sandbox_of(const Kind& kind) {
   static std::map<std::string, std::unique_ptr<Sandbox>> pools;
   auto& pool = pools[kind.name];
