@@ -1,6 +1,6 @@
-// The verbs of `ponder`. Each function adds one to the program: its words, its help with an example, and the call into
-// recipes/ that CLI11 makes when the verb was given. `status` becomes the exit status where a verb ends without an
-// exception.
+// The verbs of `ponder`. Each function adds one to the program: its words, its help with an
+// example, and the call into recipes/ that CLI11 makes when the verb was given. `status` becomes
+// the exit status where a verb ends without an exception.
 #pragma once
 
 #include <string>
@@ -17,6 +17,7 @@ void add_sample(CLI::App& app);
 void add_report(CLI::App& app);
 void add_model(CLI::App& app);
 void add_doctor(CLI::App& app);
+void add_bench(CLI::App& app);
 
 // "ponder 0.1.0 (LibTorch 2.11.0)".
 std::string version_text();

@@ -1,10 +1,4 @@
-#include <ATen/Parallel.h>
-#include <ATen/Version.h>
 #include <CLI/CLI.hpp>
-#include <sched.h>
-#include <sys/prctl.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
@@ -12,8 +6,14 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+#include <sched.h>
+#include <unistd.h>
+
 #include "cli/commands.h"
 #include "core/error.h"
+#include "sandbox/sandbox.h"
 
 namespace ponder::cli {
 namespace {
@@ -35,7 +35,8 @@ std::string proc_value(const char* file, const std::string& key) {
 std::vector<std::string> instruction_sets() {
   const std::string flags = " " + proc_value("/proc/cpuinfo", "flags") + " ";
   std::vector<std::string> out;
-  for (const char* name : {"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}) {
+  for (const char* name :
+       {"avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"}) {
     if (flags.find(" " + std::string(name) + " ") != std::string::npos) out.emplace_back(name);
   }
   return out;
@@ -44,7 +45,9 @@ std::vector<std::string> instruction_sets() {
 int usable_cores() {
   cpu_set_t set;
   CPU_ZERO(&set);
-  return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : static_cast<int>(std::thread::hardware_concurrency());
+  return sched_getaffinity(0, sizeof set, &set) == 0
+             ? CPU_COUNT(&set)
+             : static_cast<int>(std::thread::hardware_concurrency());
 }
 
 int count_gpus() {
@@ -53,39 +56,40 @@ int count_gpus() {
   return count;
 }
 
-bool user_namespaces() {
-  std::ifstream limit("/proc/sys/user/max_user_namespaces");
-  int64_t count = 0;
-  limit >> count;
-  return count > 0 && std::filesystem::exists("/proc/self/ns/user");
-}
-
-std::string cgroups() {
-  if (std::filesystem::exists("/sys/fs/cgroup/cgroup.controllers")) return "v2";
-  return std::filesystem::exists("/sys/fs/cgroup/memory") ? "v1" : "none";
+// Each guarantee of the sandbox as this machine gives it, tried with real boxes.
+ordered_json sandbox_guarantees() {
+  ordered_json out = ordered_json::object();
+  for (const sandbox::Guarantee& guarantee : sandbox::probe_guarantees()) {
+    const char* state = guarantee.state == sandbox::Guarantee::State::kExact     ? "exact"
+                        : guarantee.state == sandbox::Guarantee::State::kSampled ? "sampled"
+                                                                                 : "missing";
+    out[guarantee.name] = {
+        {"state", state}, {"what", guarantee.what}, {"detail", guarantee.detail}};
+  }
+  return out;
 }
 
 ordered_json examine() {
-  return {{"ponder", version_text()},
-          {"cpu", proc_value("/proc/cpuinfo", "model name")},
-          {"cores", usable_cores()},
-          {"instruction_sets", instruction_sets()},
-          {"libtorch_kernels", at::get_cpu_capability()},
-          {"threads", at::get_num_threads()},
-          {"memory_available", proc_value("/proc/meminfo", "MemAvailable")},
-          {"disk_free_gib", static_cast<double>(std::filesystem::space(".").available >> 20) / 1024.0},
-          {"gpus", count_gpus()},
-          {"nccl", "not in this build (CPU)"},
-          {"user_namespaces", user_namespaces()},
-          {"seccomp", prctl(PR_GET_SECCOMP) >= 0},
-          {"cgroups", cgroups()}};
+  return {
+      {"ponder", version_text()},
+      {"cpu", proc_value("/proc/cpuinfo", "model name")},
+      {"cores", usable_cores()},
+      {"instruction_sets", instruction_sets()},
+      {"libtorch_kernels", at::get_cpu_capability()},
+      {"threads", at::get_num_threads()},
+      {"memory_available", proc_value("/proc/meminfo", "MemAvailable")},
+      {"disk_free_gib", static_cast<double>(std::filesystem::space(".").available >> 20) / 1024.0},
+      {"gpus", count_gpus()},
+      {"nccl", "not in this build (CPU)"},
+      {"sandbox", sandbox_guarantees()}};
 }
 
 }  // namespace
 
 void add_doctor(CLI::App& app) {
   auto json = std::make_shared<bool>(false);
-  CLI::App* verb = app.add_subcommand("doctor", "what this machine offers: cores, instruction sets, GPUs, sandbox features");
+  CLI::App* verb = app.add_subcommand(
+      "doctor", "what this machine offers: cores, instruction sets, GPUs, sandbox features");
   verb->add_flag("--json", *json, "one JSON object");
   verb->footer("Example:\n  ponder doctor");
   verb->callback([json] {
@@ -95,7 +99,12 @@ void add_doctor(CLI::App& app) {
       return;
     }
     for (const auto& [key, value] : found.items()) {
+      if (key == "sandbox") continue;
       fmt::print("{:<18}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
+    }
+    for (const auto& [name, guarantee] : found["sandbox"].items()) {
+      fmt::print("sandbox {:<10}{}: {}\n", name, guarantee["state"].get<std::string>(),
+                 guarantee["what"].get<std::string>());
     }
   });
 }

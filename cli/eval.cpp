@@ -1,11 +1,11 @@
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/policy_files.h"
+#include "cli/validators.h"
 #include "core/error.h"
 #include "recipes/evaluate.h"
 #include "recipes/prompts.h"
@@ -19,7 +19,7 @@ struct EvalRequest {
   std::vector<std::string> rewards = {"accuracy", "format"};
   int64_t num_prompts = 512;
   int64_t max_completion_length = 80;
-  uint64_t seed = 1;
+  int64_t seed = 1;
   bool json = false;
 };
 
@@ -27,8 +27,10 @@ void run_eval(const EvalRequest& request) {
   const PolicyFiles policy = load_policy(request.model);
   rollout::Engine engine(policy.model, policy.tokenizer, {});
   const rewards::Scorer scorer({request.rewards, std::vector<double>(request.rewards.size(), 1.0)});
-  const auto prompts = recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer);
-  rollout::SampleOptions options{.max_completion_length = request.max_completion_length, .seed = request.seed};
+  const auto prompts =
+      recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer);
+  rollout::SampleOptions options{.max_completion_length = request.max_completion_length,
+                                 .seed = static_cast<uint64_t>(request.seed)};
   const recipes::Evaluation sampled = recipes::evaluate(engine, scorer, prompts, options);
   options.rule.temperature = 0;
   const recipes::Evaluation greedy = recipes::evaluate(engine, scorer, prompts, options);
@@ -39,8 +41,8 @@ void run_eval(const EvalRequest& request) {
     fmt::print("{}\n", out.dump());
     return;
   }
-  fmt::print("{}: {} problems of {}\n  {:<18}{:>10}{:>16}\n", request.model.string(), prompts.size(), request.data, "",
-             "greedy", "sampled, T = 1");
+  fmt::print("{}: {} problems of {}\n  {:<18}{:>10}{:>16}\n", request.model.string(),
+             prompts.size(), request.data, "", "greedy", "sampled, T = 1");
   for (const auto& [name, value] : greedy.metrics) {
     const bool is_length = name == "mean_length";
     const auto cell = [is_length](double v) {
@@ -54,17 +56,26 @@ void run_eval(const EvalRequest& request) {
 
 void add_eval(CLI::App& app) {
   auto request = std::make_shared<EvalRequest>();
-  CLI::App* verb = app.add_subcommand("eval", "held-out accuracy, format share and mean length of a model");
-  verb->add_option("--model", request->model, "a Hugging Face folder, such as a checkpoint")->required();
-  verb->add_option("--data", request->data, "chain_sums (its held-out problems), or a JSONL file")->capture_default_str();
-  verb->add_option("--reward", request->rewards, "rewards to average")->capture_default_str();
-  verb->add_option("--num-prompts", request->num_prompts, "at most")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--max-new-tokens", request->max_completion_length, "of a completion")
-      ->check(CLI::PositiveNumber)
+  CLI::App* verb =
+      app.add_subcommand("eval", "held-out accuracy, format share and mean length of a model");
+  verb->add_option("--model", request->model, "a Hugging Face folder, such as a checkpoint")
+      ->required();
+  verb->add_option("--data", request->data, "chain_sums (its held-out problems), or a JSONL file")
       ->capture_default_str();
-  verb->add_option("--seed", request->seed, "of the sampled completions")->capture_default_str();
+  verb->add_option("--reward", request->rewards, "rewards to average")->capture_default_str();
+  verb->add_option("--num-prompts", request->num_prompts, "at most")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--max-new-tokens", request->max_completion_length, "of a completion")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--seed", request->seed, "of the sampled completions")
+      ->check(whole(0))
+      ->capture_default_str();
   verb->add_flag("--json", request->json, "one JSON object instead of a table");
-  verb->footer("Example:\n  ponder eval --model runs/r1_zero_tiny/checkpoints/latest --num-prompts 1000 --json");
+  verb->footer(
+      "Example:\n  ponder eval --model runs/r1_zero_tiny/checkpoints/latest --num-prompts 1000 "
+      "--json");
   verb->callback([request] { run_eval(*request); });
 }
 

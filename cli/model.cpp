@@ -1,6 +1,4 @@
-#include <ATen/ATen.h>
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -8,6 +6,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <numeric>
+
+#include <ATen/ATen.h>
 
 #include "cli/commands.h"
 #include "cli/policy_files.h"
@@ -27,7 +27,8 @@ struct ModelRequest {
 };
 
 // Calls answer(object, "file:line") for each JSON object and prints what it returns, a line each.
-void for_each_line(const std::string& input, const std::function<json(const json&, const std::string&)>& answer) {
+void for_each_line(const std::string& input,
+                   const std::function<json(const json&, const std::string&)>& answer) {
   std::ifstream file;
   if (input != "-") {
     file.open(input);
@@ -52,8 +53,10 @@ std::vector<int64_t> tokens_of(const json& object, const std::string& where, int
   if (!there) core::throw_user("{}: expected {{\"tokens\": [...]}}", where);
   std::vector<int64_t> tokens;
   for (const json& token : object["tokens"]) {
-    if (!token.is_number_integer() || token.get<int64_t>() < 0 || token.get<int64_t>() >= vocabulary) {
-      core::throw_user("{}: expected token ids from 0 to {}, found {}", where, vocabulary - 1, token.dump());
+    if (!token.is_number_integer() || token.get<int64_t>() < 0 ||
+        token.get<int64_t>() >= vocabulary) {
+      core::throw_user("{}: expected token ids from 0 to {}, found {}", where, vocabulary - 1,
+                       token.dump());
     }
     tokens.push_back(token.get<int64_t>());
   }
@@ -68,9 +71,11 @@ void run_logprobs(const ModelRequest& request) {
     const auto count = static_cast<int64_t>(tokens.size());
     if (count < 2) return {{"logprobs", json::array()}};
     const at::Tensor ids = at::tensor(tokens);
-    const at::Tensor hidden = model.forward({ids, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
+    const at::Tensor hidden =
+        model.forward({ids, at::arange(count, at::kLong), {0, static_cast<int32_t>(count)}});
     const at::Tensor logprobs =
-        policy::token_logprobs(hidden.narrow(0, 0, count - 1), model.output_weight(), ids.narrow(0, 1, count - 1), 1.0)
+        policy::token_logprobs(hidden.narrow(0, 0, count - 1), model.output_weight(),
+                               ids.narrow(0, 1, count - 1), 1.0)
             .logprobs;
     const float* data = logprobs.const_data_ptr<float>();
     return {{"logprobs", std::vector<float>(data, data + count - 1)}};
@@ -86,23 +91,28 @@ void run_tokenize(const ModelRequest& request) {
     }
     const bool there = object.is_object() && object.contains("text") && object["text"].is_string();
     if (!there) core::throw_user("{}: expected {{\"text\": \"...\"}}", where);
-    return {{"tokens", tokenizer.encode(object["text"].get_ref<const std::string&>(), request.special)}};
+    return {{"tokens",
+             tokenizer.encode(object["text"].get_ref<const std::string&>(), request.special)}};
   });
 }
 
 void run_inspect(const ModelRequest& request) {
   const PolicyFiles policy = load_policy(request.model);
   const policy::ModelConfig& c = policy.model.config();
-  fmt::print("{}: {}, {} parameters, {} layers ({} of them mixtures of {} experts), hidden {}, {} heads, vocabulary {}, context {}\n",
-             request.model.string(), c.model_type, policy::parameter_count(policy.model), c.num_hidden_layers,
-             policy.model.num_moe_layers(), c.moe.n_routed_experts, c.hidden_size, c.num_attention_heads, c.vocab_size,
-             c.max_position_embeddings);
-  fmt::print("cache: {} bytes a token; plain multi-head attention would take {}\n",
-             4 * c.num_hidden_layers * policy.model.cache_width(),
-             4 * c.num_hidden_layers * c.num_attention_heads * (c.mla.qk_head_dim() + c.mla.v_head_dim));
+  fmt::print(
+      "{}: {}, {} parameters, {} layers ({} of them mixtures of {} experts), hidden {}, {} heads, "
+      "vocabulary {}, context {}\n",
+      request.model.string(), c.model_type, policy::parameter_count(policy.model),
+      c.num_hidden_layers, policy.model.num_moe_layers(), c.moe.n_routed_experts, c.hidden_size,
+      c.num_attention_heads, c.vocab_size, c.max_position_embeddings);
+  fmt::print(
+      "cache: {} bytes a token; plain multi-head attention would take {}\n",
+      4 * c.num_hidden_layers * policy.model.cache_width(),
+      4 * c.num_hidden_layers * c.num_attention_heads * (c.mla.qk_head_dim() + c.mla.v_head_dim));
   for (const policy::Parameter& p : policy.model.parameters()) {
     std::string shape;
-    for (const int64_t size : p.tensor.sizes()) shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size);
+    for (const int64_t size : p.tensor.sizes())
+      shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size);
     fmt::print("  {} [{}]\n", p.name, shape);
   }
 }
@@ -113,6 +123,7 @@ void add_model(CLI::App& app) {
   auto request = std::make_shared<ModelRequest>();
   CLI::App* model = app.add_subcommand("model", "look at a model: inspect, logprobs, tokenize");
   model->require_subcommand(1);
+  model->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
   const auto add = [&](const char* name, const char* doc, void (*run)(const ModelRequest&)) {
     CLI::App* verb = model->add_subcommand(name, doc);
     verb->add_option("--model", request->model, "a Hugging Face folder")->required();
@@ -121,14 +132,24 @@ void add_model(CLI::App& app) {
   };
   add("inspect", "size, shape and every tensor", run_inspect)
       ->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
-  CLI::App* logprobs = add("logprobs", "{\"tokens\"} lines to {\"logprobs\"} lines: log p of each token but the first", run_logprobs);
-  logprobs->add_option("--input", request->input, "a JSONL file, - for stdin")->capture_default_str();
-  logprobs->footer("Example:\n  echo '{\"tokens\": [5, 6, 7]}' | ponder model logprobs --model examples/tiny-v3-base");
-  CLI::App* tokenize = add("tokenize", "{\"text\"} lines to {\"tokens\"} lines, or back", run_tokenize);
-  tokenize->add_option("--input", request->input, "a JSONL file, - for stdin")->capture_default_str();
-  tokenize->add_flag("--special", request->special, "add the special tokens of the tokenizer's template");
+  CLI::App* logprobs = add(
+      "logprobs", "{\"tokens\"} lines to {\"logprobs\"} lines: log p of each token but the first",
+      run_logprobs);
+  logprobs->add_option("--input", request->input, "a JSONL file, - for stdin")
+      ->capture_default_str();
+  logprobs->footer(
+      "Example:\n  echo '{\"tokens\": [5, 6, 7]}' | ponder model logprobs --model "
+      "examples/tiny-v3-base");
+  CLI::App* tokenize =
+      add("tokenize", "{\"text\"} lines to {\"tokens\"} lines, or back", run_tokenize);
+  tokenize->add_option("--input", request->input, "a JSONL file, - for stdin")
+      ->capture_default_str();
+  tokenize->add_flag("--special", request->special,
+                     "add the special tokens of the tokenizer's template");
   tokenize->add_flag("--decode", request->decode, "{\"tokens\"} lines to {\"text\"} lines");
-  tokenize->footer("Example:\n  echo '{\"text\": \"7+5=12\"}' | ponder model tokenize --model examples/tiny-v3-base");
+  tokenize->footer(
+      "Example:\n  echo '{\"text\": \"7+5=12\"}' | ponder model tokenize --model "
+      "examples/tiny-v3-base");
 }
 
 }  // namespace ponder::cli

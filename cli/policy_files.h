@@ -1,4 +1,5 @@
-// What the verbs that only read a model share: a policy and its tokenizer from a Hugging Face folder.
+// What the verbs that only read a model share: a policy and its tokenizer from a Hugging Face
+// folder.
 #pragma once
 
 #include <filesystem>

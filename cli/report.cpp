@@ -1,7 +1,6 @@
 #include "recipes/report.h"
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <memory>
 
@@ -17,7 +16,9 @@ struct ReportRequest {
 };
 
 void run_report(ReportRequest request) {
-  if (request.output.empty()) request.output = request.runs.size() == 1 ? request.runs[0] / "report.html" : "comparison.html";
+  if (std::filesystem::is_directory(request.output)) request.output /= "report.html";
+  if (request.output.empty())
+    request.output = request.runs.size() == 1 ? request.runs[0] / "report.html" : "comparison.html";
   recipes::write_report(request.runs, request.output);
   fmt::print("{}\n", request.output.string());
 }
@@ -26,9 +27,11 @@ void run_report(ReportRequest request) {
 
 void add_report(CLI::App& app) {
   auto request = std::make_shared<ReportRequest>();
-  CLI::App* verb = app.add_subcommand("report", "the HTML report of a run, or a comparison of several");
+  CLI::App* verb =
+      app.add_subcommand("report", "the HTML report of a run, or a comparison of several");
   verb->add_option("runs", request->runs, "run folders")->required();
-  verb->add_option("-o,--output", request->output, "the page; without it RUN/report.html, or comparison.html for several");
+  verb->add_option("-o,--output", request->output,
+                   "the page; without it RUN/report.html, or comparison.html for several");
   verb->footer("Example:\n  ponder report runs/r1_zero_tiny");
   verb->callback([request] { run_report(*request); });
 }

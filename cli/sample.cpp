@@ -1,11 +1,11 @@
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/commands.h"
 #include "cli/policy_files.h"
+#include "cli/validators.h"
 #include "core/error.h"
 #include "data/dataset.h"
 #include "rollout/engine.h"
@@ -19,7 +19,8 @@ struct SampleRequest {
   rollout::SampleOptions options;
 };
 
-std::vector<data::Prompt> prompts_of(const SampleRequest& request, const policy::Tokenizer& tokenizer) {
+std::vector<data::Prompt> prompts_of(const SampleRequest& request,
+                                     const policy::Tokenizer& tokenizer) {
   if (request.prompt.empty() == request.prompts.empty()) {
     core::throw_user("sample: expected either --prompts FILE or --prompt TEXT");
   }
@@ -39,7 +40,8 @@ std::vector<data::Prompt> prompts_of(const SampleRequest& request, const policy:
 void run_sample(const SampleRequest& request) {
   const PolicyFiles policy = load_policy(request.model);
   rollout::Engine engine(policy.model, policy.tokenizer, {});
-  for (const data::Group& group : engine.generate(prompts_of(request, policy.tokenizer), request.options)) {
+  for (const data::Group& group :
+       engine.generate(prompts_of(request, policy.tokenizer), request.options)) {
     for (const data::Completion& completion : group.completions) {
       const nlohmann::json line = {{"id", group.prompt.id},
                                    {"prompt", group.prompt.text},
@@ -62,13 +64,27 @@ void add_sample(CLI::App& app) {
   verb->add_option("--model", request->model, "a Hugging Face folder")->required();
   verb->add_option("--prompts", request->prompts, "a JSONL file of {\"prompt\": ...}");
   verb->add_option("--prompt", request->prompt, "one prompt's text");
-  verb->add_option("-n", options.num_generations, "completions of each prompt")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--temperature", options.rule.temperature, "0: greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--top-p", options.rule.top_p, "mass of the tokens that may be drawn")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  verb->add_option("--top-k", options.rule.top_k, "number of tokens that may be drawn; 0: all")->check(CLI::NonNegativeNumber)->capture_default_str();
-  verb->add_option("--max-new-tokens", options.max_completion_length, "of a completion")->check(CLI::PositiveNumber)->capture_default_str();
-  verb->add_option("--seed", options.seed, "the same seed gives the same completions")->capture_default_str();
-  verb->footer("Example:\n  ponder sample --model examples/tiny-v3-base --prompt $'User: 7+5-3=?\\nAssistant:' -n 4");
+  verb->add_option("-n", options.num_generations, "completions of each prompt")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--temperature", options.rule.temperature, "0: greedy")
+      ->check(number(0, 1000))
+      ->capture_default_str();
+  verb->add_option("--top-p", options.rule.top_p, "mass of the tokens that may be drawn")
+      ->check(number(0, 1))
+      ->capture_default_str();
+  verb->add_option("--top-k", options.rule.top_k, "number of tokens that may be drawn; 0: all")
+      ->check(whole(0))
+      ->capture_default_str();
+  verb->add_option("--max-new-tokens", options.max_completion_length, "of a completion")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--seed", options.seed, "the same seed gives the same completions")
+      ->check(whole(0))
+      ->capture_default_str();
+  verb->footer(
+      "Example:\n  ponder sample --model examples/tiny-v3-base --prompt $'User: "
+      "7+5-3=?\\nAssistant:' -n 4");
   verb->callback([request] { run_sample(*request); });
 }
 

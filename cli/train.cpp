@@ -1,28 +1,35 @@
-#include <CLI/CLI.hpp>
+#include "recipes/train.h"
 
+#include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <memory>
 
 #include "cli/commands.h"
+#include "cli/validators.h"
 #include "core/stop.h"
-#include "recipes/train.h"
 
 namespace ponder::cli {
 
 void add_train(CLI::App& app, int& status) {
   auto request = std::make_shared<recipes::TrainRequest>();
-  auto seed = std::make_shared<std::optional<int64_t>>();
+  auto seed = std::make_shared<std::string>();
   CLI::App* verb = app.add_subcommand("train", "run a recipe, or go on with its run");
   verb->add_option("recipe", request->recipe, "a TOML file")->required();
-  verb->add_option("overrides", request->overrides, "key=value words that override the recipe (grpo.max_steps=20)");
-  verb->add_option("--run", request->run_dir, "the run's folder; without it runs/NAME");
+  verb->add_option("overrides", request->overrides,
+                   "key=value words that override the recipe (grpo.max_steps=20)");
+  verb->add_option("--run", request->run_dir, "the run's folder; without it runs/NAME")
+      ->check(not_empty());
   verb->add_option("--seed", *seed, "the same as seed=S");
-  verb->add_option("--max-steps", request->stop_at_step, "stop after step N as Ctrl-C would; the same command without it goes on")
-      ->check(CLI::PositiveNumber);
+  verb->add_option("--max-steps", request->stop_at_step,
+                   "stop after step N as Ctrl-C would; the same command without it goes on")
+      ->check(whole(1));
   verb->add_flag("--check", request->check_only, "read recipe, model and data, train nothing");
-  verb->footer("Example:\n  ponder train recipes/r1_zero_tiny.toml grpo.max_steps=20 --run runs/short");
+  verb->footer(
+      "Example:\n  ponder train recipes/r1_zero_tiny.toml grpo.max_steps=20 --run runs/short");
   verb->callback([request, seed, &status] {
-    if (*seed) request->overrides.push_back("seed=" + std::to_string(**seed));
+    if (!seed->empty()) request->overrides.push_back("seed=" + *seed);
+    std::signal(SIGPIPE, SIG_IGN);  // a training outlives the reader of its progress
     status = recipes::train(*request, stdout) ? 0 : 128 + core::stop_signal();
   });
 }

@@ -5,6 +5,8 @@
 
 namespace ponder::cli {
 
-std::string version_text() { return fmt::format("ponder {} (LibTorch {})", PONDER_VERSION, TORCH_VERSION); }
+std::string version_text() {
+  return fmt::format("ponder {} (LibTorch {})", PONDER_VERSION, TORCH_VERSION);
+}
 
 }  // namespace ponder::cli

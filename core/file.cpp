@@ -102,6 +102,17 @@ void sync_directory(const std::filesystem::path& directory) {
 }
 
 void write_file_atomic(const std::filesystem::path& path, std::string_view content) {
+  // A device, a pipe or a link is written through, not replaced.
+  std::error_code unknown;
+  const auto status = std::filesystem::symlink_status(path, unknown);
+  if (std::filesystem::is_symlink(status)) {
+    const auto target = std::filesystem::weakly_canonical(path);
+    if (target == path) throw_user("cannot write {}: it is a link to itself", path.string());
+    return write_file_atomic(target, content);
+  }
+  if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
+    return FileAppender(path).append(content);
+  }
   const std::filesystem::path temporary = path.string() + ".part";
   {
     FileWriter writer(temporary);
@@ -123,6 +134,10 @@ FileAppender::FileAppender(const std::filesystem::path& path)
 
 FileAppender::~FileAppender() {
   ::close(fd_);
+}
+
+void FileAppender::sync() {
+  if (::fsync(fd_) != 0) throw_unwritable(path_);
 }
 
 void FileAppender::append(std::string_view text) {

@@ -18,6 +18,7 @@ std::string read_file(const std::filesystem::path& path, std::string_view what);
 
 // Writes `content` to a temporary file beside `path`, syncs it and renames it: `path` holds the old
 // or the new content, never a part. On failure the temporary file is gone and `path` untouched.
+// Where `path` is a link its target is written; a device or a pipe is written to as it is.
 void write_file_atomic(const std::filesystem::path& path, std::string_view content);
 
 // Flushes a directory's entries (after a rename within it) to the disk.
@@ -49,6 +50,8 @@ class FileAppender {
   FileAppender(const FileAppender&) = delete;
   FileAppender& operator=(const FileAppender&) = delete;
   void append(std::string_view text);
+  // Flushes what was appended to the disk.
+  void sync();
 
  private:
   std::filesystem::path path_;

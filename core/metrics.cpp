@@ -139,6 +139,10 @@ MetricsLog::MetricsLog(const std::filesystem::path& run_dir, int64_t resume_step
 
 MetricsLog::~MetricsLog() = default;
 
+void MetricsLog::sync() {
+  file_->sync();
+}
+
 void MetricsLog::write(const std::map<std::string, double>& metrics, int64_t step) {
   PONDER_CHECK(step > last_step_, "[metrics] expected a step above {}, got {}", last_step_, step);
   PONDER_CHECK(!metrics.contains("step"), "[metrics] a metric is named \"step\"");

@@ -53,6 +53,9 @@ class MetricsLog {
   // REQUIRES: step is above every step in the file; no metric is named "step".
   void write(const std::map<std::string, double>& metrics, int64_t step);
 
+  // Flushes the lines to the disk: before a checkpoint becomes the latest.
+  void sync();
+
  private:
   int64_t last_step_;
   std::unique_ptr<FileAppender> file_;

@@ -203,10 +203,11 @@ class Reader : public Binder {
   }
 
   void check_range(const char* key, const toml::node& node, double value, Range range) {
-    if (value >= range.low && value <= range.high) return;
+    if (std::isfinite(value) && value >= range.low && value <= range.high) return;
     std::string expected = fmt::format("from {} to {}", range.low, range.high);
     if (std::isinf(range.high)) expected = fmt::format("at least {}", range.low);
     if (std::isinf(range.low)) expected = fmt::format("at most {}", range.high);
+    if (std::isinf(range.low) && std::isinf(range.high)) expected = "that is finite";
     problem(key, node, fmt::format("expected a value {}, found {}", expected, text_of(node)));
   }
 
@@ -293,7 +294,7 @@ toml::table parse(std::string_view text, std::string_view name) {
 // string.
 void apply_override(toml::table& root, const std::string& word, std::set<std::string>& overridden) {
   const size_t equals = word.find('=');
-  if (equals == std::string::npos || equals == 0) {
+  if (equals == std::string::npos || equals == 0 || word.find('\n') != std::string::npos) {
     throw_user("command line: expected key=value, found '{}'", word);
   }
   const std::string path = word.substr(0, equals), text = word.substr(equals + 1);
@@ -358,7 +359,12 @@ Recipe Recipe::from_text(std::string_view text, std::string_view name,
 }
 
 std::string Recipe::peek(std::string_view key) const {
-  return impl_->root[key].value_or(std::string());
+  const toml::node* node = impl_->root.get(key);
+  if (node == nullptr) return "";
+  if (node->is_string()) return node->as_string()->get();
+  const auto& begin = node->source().begin;
+  throw_user("{}:{}:{}: {}: expected a string, found {}", impl_->name, begin.line, begin.column,
+             key, found(*node));
 }
 
 std::unique_ptr<Binder> Recipe::reader() const {

@@ -85,7 +85,8 @@ class Recipe {
   Recipe(Recipe&&) noexcept;
   Recipe& operator=(Recipe&&) noexcept;
 
-  // The string under the top-level `key`, or "" where it is absent or no string.
+  // The string under the top-level `key`, or "" where it is absent. Throws UserError where it is no
+  // string.
   std::string peek(std::string_view key) const;
 
   // Reads the recipe into `options`. All problems (unknown key with the nearest name, wrong type,

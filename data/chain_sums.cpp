@@ -181,7 +181,10 @@ std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
                                         const ChainSumOptions& options) {
   std::vector<Prompt> prompts;
   std::set<std::string> seen;
-  for (int64_t index = 0; static_cast<int64_t>(prompts.size()) < count; ++index) {
+  // Short sums are few: many draws without a new one mean that there are no more.
+  const int64_t draws_max = 1000 + 20 * count;
+  for (int64_t index = 0; static_cast<int64_t>(prompts.size()) < count && index < draws_max;
+       ++index) {
     Prompt prompt = chain_sum_problem(seed, index, options, Split::kHeldOut);
     if (seen.insert(prompt.id).second) prompts.push_back(std::move(prompt));
   }

@@ -38,8 +38,8 @@ bool is_held_out(const std::string& expression);
 // "User: 7+5-3+8+6=?\nAssistant:", the answer as an integer. Its id is the expression.
 Prompt chain_sum_prompt(const ChainSum& sum);
 
-// Problem number `index` of the stream `seed`. Held-out problems of one seed differ from each
-// other.
+// Problem number `index` of the stream `seed`. Held-out problems of one
+// seed differ from each other, and are fewer than `count` where there are not that many.
 Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options, Split split);
 std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
                                         const ChainSumOptions& options);

@@ -45,8 +45,8 @@ const char* name_of(FinishReason reason);
 struct Completion {
   std::vector<int32_t> token_ids;  // [completion], the stop token included where one was sampled
   std::vector<float>
-      logprobs;  // [completion] nats: log p of each token under the policy that sampled it,
-                 // temperature applied, before any truncation of the distribution
+      logprobs;      // [completion] nats: log p of each token under the policy that sampled it,
+                     // temperature applied, before any truncation of the distribution
   std::string text;  // `token_ids` decoded without the stop token; what the rewards read
   FinishReason finish_reason = FinishReason::kAborted;
   int64_t policy_version = 0;  // optimizer updates that the sampling policy had seen
@@ -76,7 +76,7 @@ const char* name_of(ScoreStatus status);
 struct Score {
   std::optional<double>
       value;  // the weighted total; none: not judged, the sample is masked and counted, never 0
-  std::map<std::string, double> parts;  // each reward's own value by name, unweighted
+  std::map<std::string, double> parts = {};  // each reward's own value by name, unweighted
   ScoreStatus status = ScoreStatus::kCrashed;
   std::string reason;  // short, for a person: "answer 23, expected 25"
 };

@@ -22,8 +22,8 @@ void bind(core::Binder& b, OptimizerOptions& o) {
           {.low = 0, .high = 1});
   b.field("weight_decay", o.weight_decay, "decoupled decay of matrices; norms have none",
           {.low = 0});
-  b.field("adam_beta1", o.adam_beta1, "AdamW", {.low = 0, .high = 1});
-  b.field("adam_beta2", o.adam_beta2, "AdamW", {.low = 0, .high = 1});
+  b.field("adam_beta1", o.adam_beta1, "AdamW", {.low = 0, .high = 0.999999});
+  b.field("adam_beta2", o.adam_beta2, "AdamW", {.low = 0, .high = 0.999999});
   b.field("adam_epsilon", o.adam_epsilon, "AdamW", {.low = 0});
   b.field("max_grad_norm", o.max_grad_norm, "clip the gradients' global norm to this; 0: do not",
           {.low = 0});

@@ -43,7 +43,7 @@ class GrpoStage : public Stage {
       : recipe_(recipe),
         model_(policy::Model::load(recipe.model_name_or_path)),
         tokenizer_(policy::Tokenizer::from_folder(recipe.model_name_or_path)),
-        prompts_(recipe.dataset, recipe.seed, tokenizer_),
+        prompts_(recipe.dataset, recipe.seed, tokenizer_, model_.config().max_position_embeddings),
         scorer_(recipe.reward),
         scoring_(scorer_, 1),
         engine_(model_, tokenizer_, {}),
@@ -103,15 +103,19 @@ class GrpoStage : public Stage {
 
   void save(int64_t step, const std::filesystem::path& checkpoint) const override {
     policy::save_hf_folder(model_, at::kFloat, recipe_.model_name_or_path, checkpoint);
-    save_trainer_state(
-        checkpoint, model_, optimizer_,
-        {{"step", step}, {"policy_version", policy_version_}, {"num_tokens", num_tokens_}});
+    save_trainer_state(checkpoint, model_, optimizer_,
+                       {{"step", step},
+                        {"policy_version", policy_version_},
+                        {"num_tokens", num_tokens_},
+                        {"skipped_in_a_row", skipped_in_a_row_}});
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
-    const nlohmann::json counters = restore_trainer_state(checkpoint, model_, optimizer_);
-    policy_version_ = counters.at("policy_version").get<int64_t>();
-    num_tokens_ = counters.at("num_tokens").get<int64_t>();
+    Counters counters = {{"policy_version", 0}, {"num_tokens", 0}, {"skipped_in_a_row", 0}};
+    restore_trainer_state(checkpoint, model_, optimizer_, counters);
+    policy_version_ = counters["policy_version"];
+    num_tokens_ = counters["num_tokens"];
+    skipped_in_a_row_ = counters["skipped_in_a_row"];
   }
 
   core::StepLine line(const Metrics& metrics) const override {
@@ -263,8 +267,7 @@ class GrpoStage : public Stage {
     if (skipped_in_a_row_ >= kSkippedMax) {
       core::throw_run(
           "step {}: {} updates in a row had a gradient that is not finite: lower "
-          "optimizer.learning_rate and "
-          "go on from the last checkpoint",
+          "optimizer.learning_rate and start anew with another --run",
           step, skipped_in_a_row_);
     }
   }

@@ -10,7 +10,8 @@ void bind(core::Binder& b, DatasetOptions& o) {
 }
 
 void bind(core::Binder& b, EvalOptions& o) {
-  b.field("num_prompts", o.num_prompts, "held-out problems; 0: no evaluation", {.low = 0});
+  b.field("num_prompts", o.num_prompts, "held-out problems; 0: no evaluation",
+          {.low = 0, .high = 1e6});
   b.field("eval_steps", o.eval_steps,
           "evaluate every so many steps, before the first and after the last", {.low = 1});
   b.field("dataset", o.dataset, "a JSONL file; empty: the task's own held-out problems");

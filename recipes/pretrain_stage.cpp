@@ -101,9 +101,10 @@ class PretrainStage : public Stage {
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
-    const nlohmann::json counters = restore_trainer_state(checkpoint, model_, optimizer_);
-    next_document_ = counters.at("next_document").get<int64_t>();
-    num_tokens_ = counters.at("num_tokens").get<int64_t>();
+    Counters counters = {{"next_document", 0}, {"num_tokens", 0}};
+    restore_trainer_state(checkpoint, model_, optimizer_, counters);
+    next_document_ = counters["next_document"];
+    num_tokens_ = counters["num_tokens"];
   }
 
   core::StepLine line(const Metrics& metrics) const override {

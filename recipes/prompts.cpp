@@ -14,6 +14,32 @@ constexpr const char* kChainSums = "chain_sums";
 // Held-out problems are the same for every seed of a run, so that seeds can be compared.
 constexpr uint64_t kHeldOutSeed = 0;
 
+void check_length(const data::Prompt& prompt, const std::string& file, int64_t context) {
+  const auto length = static_cast<int64_t>(prompt.token_ids.size());
+  if (length > 0 && length < context) return;
+  core::throw_user(
+      "{}: prompt '{}' has {} tokens, expected 1 to {}: the model's context is {} tokens", file,
+      prompt.id, length, context - 1, context);
+}
+
+// What a person should know before the training starts.
+void warn_of_data(const std::vector<data::Prompt>& train, const std::vector<data::Prompt>& held_out,
+                  const std::string& file) {
+  const auto unanswered = std::count_if(train.begin(), train.end(), [](const data::Prompt& prompt) {
+    return prompt.answer.is_null();
+  });
+  if (unanswered > 0) {
+    fmt::print(stderr, "ponder: warning: {}: {} of {} prompts have no answer to compare with\n",
+               file, unanswered, train.size());
+  }
+  if (held_out.empty()) {
+    fmt::print(stderr,
+               "ponder: warning: {}: none of its prompts is held out: no evaluation unless "
+               "eval.dataset names a file\n",
+               file);
+  }
+}
+
 std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
   std::vector<int64_t> order(count);
   std::iota(order.begin(), order.end(), 0);
@@ -25,14 +51,16 @@ std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
 }  // namespace
 
 PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
-                           const policy::Tokenizer& tokenizer)
+                           const policy::Tokenizer& tokenizer, int64_t context)
     : options_(options), seed_(seed), tokenizer_(tokenizer) {
   if (options_.chain_sums.min_terms > options_.chain_sums.max_terms) {
     core::throw_user("dataset.chain_sums: min_terms {} is above max_terms {}",
                      options_.chain_sums.min_terms, options_.chain_sums.max_terms);
   }
   if (options_.name == kChainSums) return;
+  if (options_.name.empty()) core::throw_user("dataset.name is empty: name a task or a JSONL file");
   for (data::Prompt& prompt : data::read_prompts(options_.name)) {
+    check_length(encoded(prompt), options_.name, context);
     (data::is_held_out(prompt.id) ? held_out_ : train_).push_back(std::move(prompt));
   }
   if (train_.empty()) {
@@ -41,6 +69,7 @@ PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
         "evaluation",
         options_.name, held_out_.size());
   }
+  warn_of_data(train_, held_out_, options_.name);
 }
 
 data::Prompt PromptSource::encoded(data::Prompt prompt) const {

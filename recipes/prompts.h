@@ -13,9 +13,11 @@ namespace ponder::recipes {
 
 class PromptSource {
  public:
-  // Reads the dataset. Throws UserError: a dataset that is empty or cannot be read, or that leaves
+  // Reads the dataset. Throws UserError: a dataset that is empty or cannot be read, a prompt that
+  // leaves no room in the model's `context` (tokens), or that leaves
   // nothing to train on.
-  PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer);
+  PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer,
+               int64_t context);
 
   // Training prompt number `index`, encoded. A file is gone through in epochs, each in an order of
   // its own.

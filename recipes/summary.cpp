@@ -38,14 +38,14 @@ std::vector<json> read_lines(const std::filesystem::path& path) {
 }
 
 bool is_right(const json& group) {
-  return group["completions"][0]["status"] == "ok";
+  return group.at("completions").at(0).at("status") == "ok";
 }
 
 std::string completion_text(const json& group) {
-  const json& completion = group["completions"][0];
-  return fmt::format("{}   [{} tokens, {}]", completion["text"].get<std::string>(),
-                     completion["num_tokens"].get<int64_t>(),
-                     completion["reason"].get<std::string>());
+  const json& completion = group.at("completions").at(0);
+  return fmt::format("{}   [{} tokens, {}]", completion.at("text").get<std::string>(),
+                     completion.at("num_tokens").get<int64_t>(),
+                     completion.at("reason").get<std::string>());
 }
 
 }  // namespace
@@ -81,8 +81,8 @@ std::string side_by_side(const std::filesystem::path& before, const std::filesys
     break;
   }
   return fmt::format("one of them, answered by both\n  {}\n  before: {}\n  after:  {}\n",
-                     json(old_groups[chosen]["prompt"]).dump(), completion_text(old_groups[chosen]),
-                     completion_text(new_groups[chosen]));
+                     json(old_groups[chosen].at("prompt")).dump(),
+                     completion_text(old_groups[chosen]), completion_text(new_groups[chosen]));
 }
 
 }  // namespace ponder::recipes

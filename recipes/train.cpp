@@ -110,6 +110,7 @@ class Loop {
 
   void save(int64_t step) {
     const core::Stopwatch watch;
+    metrics_.sync();
     folder_.save_checkpoint(
         step, recipe_.save.save_total_limit,
         [&](const std::filesystem::path& checkpoint) { stage_.save(step, checkpoint); });
@@ -144,6 +145,35 @@ void print_summary(const RunFolder& folder, std::FILE* out) {
              side_by_side(folder.evaluation_file(0), folder.evaluation_file(evaluated)));
 }
 
+// The summary and the report. The training is done and saved by now: what hinders them is a
+// warning.
+void finish(const RunFolder& folder, std::FILE* out) {
+  try {
+    print_summary(folder, out);
+    const std::filesystem::path report = folder.dir() / "report.html";
+    write_report(std::span(&folder.dir(), 1), report);
+    fmt::print(out, "report: {}\n", report.string());
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "ponder: warning: the run is saved, but its report could not be made: {}\n",
+               error.what());
+  }
+}
+
+// A resume goes by the checkpoint; metrics that a power failure took are missed here.
+void warn_of_lost_metrics(const RunFolder& folder, int64_t resumed) {
+  const std::filesystem::path path = folder.dir() / "metrics.jsonl";
+  int64_t last = -1;
+  if (std::filesystem::exists(path)) {
+    for (const core::StepRecord& record : core::read_metrics(path)) last = record.step;
+  }
+  if (resumed > 0 && last < resumed) {
+    fmt::print(stderr,
+               "ponder: warning: {} ends at step {}, the checkpoint is of step {}: the lines "
+               "between are lost\n",
+               path.string(), last, resumed);
+  }
+}
+
 }  // namespace
 
 bool train(const TrainRequest& request, std::FILE* out) {
@@ -159,6 +189,7 @@ bool train(const TrainRequest& request, std::FILE* out) {
   RunFolder folder(dir, recipe.resolved);
   const int64_t resumed = folder.latest_step();
   folder.forget_after(resumed);
+  warn_of_lost_metrics(folder, resumed);
   if (resumed > 0) stage->restore(folder.checkpoint(resumed));
   const int64_t total = stage->num_steps(),
                 last = std::min(total, request.stop_at_step.value_or(total));
@@ -171,10 +202,7 @@ bool train(const TrainRequest& request, std::FILE* out) {
     core::catch_stop_signals();
     done = Loop(recipe, *stage, folder, resumed, last, out).run();
   }
-  print_summary(folder, out);
-  const std::filesystem::path report = dir / "report.html";
-  write_report(std::span(&dir, 1), report);
-  fmt::print(out, "report: {}\n", report.string());
+  finish(folder, out);
   if (done < total)
     fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done,
                total);

@@ -2,8 +2,9 @@
 // weights) and trainer.json (counters) beside the weights.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
-#include <nlohmann/json.hpp>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,13 +16,17 @@
 
 namespace ponder::recipes {
 
-// Weights as they are in memory (float32, buffers too, "weight." + name) and the optimizer's state.
-void save_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                        const policy::AdamW& optimizer, const nlohmann::json& counters);
+// What a stage counts, by name.
+using Counters = std::map<std::string, int64_t>;
 
-// Puts them back in place and returns the counters. Throws UserError where the checkpoint is
-// damaged or does not fit.
-nlohmann::json restore_trainer_state(const std::filesystem::path& checkpoint,
-                                     const policy::Model& model, const policy::AdamW& optimizer);
+// Weights as they are in memory (float32, buffers too, "weight." + name), the optimizer's state,
+// the counters and the number of threads.
+void save_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
+                        const policy::AdamW& optimizer, const Counters& counters);
+
+// Puts them back in place; `counters` holds the names to read. Warns on stderr where the number of
+// threads is another. Throws UserError where the checkpoint is damaged or does not fit.
+void restore_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
+                           const policy::AdamW& optimizer, Counters& counters);
 
 }  // namespace ponder::recipes

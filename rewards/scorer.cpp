@@ -12,13 +12,13 @@ void bind(core::Binder& b, RewardOptions& o) {
 }
 
 Scorer::Scorer(const RewardOptions& options) {
-  if (options.reward_funcs.empty()) core::throw_user("reward_funcs is empty: name at least one reward");
+  if (options.reward_funcs.empty()) core::throw_user("reward.reward_funcs is empty: name at least one reward");
   if (options.reward_funcs.size() != options.reward_weights.size()) {
-    core::throw_user("reward_weights has {} entries, expected {}: one for each of reward_funcs",
+    core::throw_user("reward.reward_weights has {} entries, expected {}: one for each of reward_funcs",
                      options.reward_weights.size(), options.reward_funcs.size());
   }
   for (size_t i = 0; i < options.reward_funcs.size(); ++i) {
-    if (!std::isfinite(options.reward_weights[i])) core::throw_user("reward_weights holds a value that is not finite");
+    if (!std::isfinite(options.reward_weights[i])) core::throw_user("reward.reward_weights holds a value that is not finite");
     parts_.push_back({options.reward_funcs[i], options.reward_weights[i], make_reward(options.reward_funcs[i])});
   }
 }

@@ -1,0 +1,154 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include "core/error.h"
+#include "sandbox/compare.h"
+#include "sandbox/host.h"
+#include "sandbox/supervise.h"
+
+namespace ponder::sandbox {
+
+namespace {
+
+// Compilers get the same walls and larger, fixed limits: their work depends on the code, not on the
+// task.
+Limits compiler_limits() {
+  Limits limits;
+  limits.cpu_s = 10;
+  limits.wall_s = 25;
+  limits.memory_bytes = 512ULL << 20;
+  limits.output_bytes = 64ULL << 10;
+  limits.file_bytes = limits.disk_bytes = 128ULL << 20;
+  limits.open_files = 256;
+  return limits;
+}
+constexpr uint64_t kBinaryBytesMax = 64ULL << 20;
+constexpr int kAttempts = 2;  // a box that fails is replaced and the run repeated once
+
+// Starts, watches and classifies one run, in a fresh box if the first one fails.
+template <typename Start>
+TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool own_binary,
+                   Start start, Outcome* raw = nullptr) {
+  TestResult result;
+  for (int i = 0; i < kAttempts; ++i) {
+    Worker& worker = warm ? host.warm_box(slot) : host.box(slot);
+    ActiveRun run = start(worker);
+    ActiveRun* const runs[] = {&run};
+    supervise(runs);
+    Outcome outcome = run.take();
+    if (outcome.exec_failed && !own_binary)
+      core::throw_user("[sandbox] {}: the sandbox's unprivileged user must be able to execute it",
+                       outcome.error);
+    if (raw != nullptr) raw->collect_error = outcome.collect_error;
+    result = classify(std::move(outcome), limits, own_binary);
+    if (result.verdict != Verdict::kInternalError) return result;
+    slot.box.reset();
+  }
+  return result;
+}
+
+TestResult run_one(Host& host, Slot& slot, const Language& language, const std::string& code,
+                   const Program* program, const Test& test, const Limits& limits) {
+  const bool own_binary = program != nullptr && language.run.empty();
+  const bool warm = host.options.warm && language.name == "python" && program == nullptr;
+  const Fd source = sealed_file("source", code);
+  const Fd input = test.input.empty() ? Fd() : sealed_file("stdin", test.input);
+  RunSpec spec;
+  spec.kind = warm ? RunKind::kScript : RunKind::kExec;
+  spec.argv = own_binary ? std::vector<std::string>{"./main"} : language.run;
+  spec.env = environment(language);
+  ActiveRun::Inputs inputs;
+  if (own_binary) {
+    inputs.binary = program->binary.get();
+  } else {
+    spec.file_names = {program != nullptr ? "main" : language.source};
+    inputs.files = {program != nullptr ? program->binary.get() : source.get()};
+  }
+  TestResult result = attempt(host, slot, warm, limits, own_binary, [&](Worker& worker) {
+    // A memory file has one offset for all who hold it: each attempt reads from the beginning.
+    if (input) lseek(input.get(), 0, SEEK_SET);
+    inputs.in = input.get();
+    return ActiveRun(worker, spec, inputs, limits, warm);
+  });
+  if (result.verdict == Verdict::kAccepted && test.expected &&
+      !same_output(result.out, *test.expected)) {
+    result.verdict = Verdict::kWrongAnswer;
+    result.reason = "the output differs from the expected one";
+  }
+  return result;
+}
+
+}  // namespace
+
+std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language,
+                                       const std::string& code, bool& from_cache) {
+  const std::string key = language.name + '\0' + code;
+  if (auto found = host.cache.find(key)) {
+    from_cache = true;
+    return found;
+  }
+  auto program = std::make_shared<Program>();
+  program->binary = empty_file("program");
+  const Fd source = sealed_file("source", code);
+  const Limits limits = compiler_limits();
+  RunSpec spec;
+  spec.argv = language.compile;
+  spec.env = environment(language);
+  spec.file_names = {language.source};
+  spec.collect = "main";
+  spec.collect_bytes_max = kBinaryBytesMax;
+  ActiveRun::Inputs inputs;
+  inputs.files = {source.get()};
+  inputs.collect = program->binary.get();
+  Outcome raw;
+  TestResult& result = program->compiling;
+  result = attempt(
+      host, slot, false, limits, false,
+      [&](Worker& worker) { return ActiveRun(worker, spec, inputs, limits, false); }, &raw);
+  if (result.verdict == Verdict::kInternalError)
+    return program;  // not the code's fault: not cached
+  const bool done =
+      result.verdict == Verdict::kAccepted && raw.collect_error.empty() && seal(program->binary);
+  if (!done) {
+    const bool limit =
+        result.verdict != Verdict::kRuntimeError && result.verdict != Verdict::kAccepted;
+    result.reason = limit                       ? "the compiler was stopped: " + result.reason
+                    : raw.collect_error.empty() ? "the code does not compile"
+                                                : raw.collect_error;
+    result.verdict = Verdict::kCompileError;
+    program->binary.reset();
+  }
+  host.cache.insert(key, program);
+  return program;
+}
+
+Result run_program(Host& host, Slot& slot, const Request& request) {
+  const Language& language = host.language(request.language);
+  Result result;
+  std::shared_ptr<const Program> program;
+  if (!language.compile.empty()) {
+    program = compile(host, slot, language, request.code, result.compiled_from_cache);
+    if (program->compiling.verdict != Verdict::kAccepted) {
+      static_cast<TestResult&>(result) = program->compiling;
+      return result;
+    }
+  }
+  const TestResult* decisive = nullptr;
+  for (const auto& test : request.tests) {
+    result.tests.push_back(
+        run_one(host, slot, language, request.code, program.get(), test, request.limits));
+    if (result.tests.back().verdict != Verdict::kAccepted && !request.run_all_tests) break;
+  }
+  for (const auto& test : result.tests)
+    if (decisive == nullptr ||
+        (decisive->verdict == Verdict::kAccepted && test.verdict != Verdict::kAccepted))
+      decisive = &test;
+  for (const auto& test : result.tests)
+    if (test.verdict == Verdict::kInternalError) decisive = &test;
+  if (decisive == nullptr) core::throw_user("[sandbox] a request needs at least one test");
+  static_cast<TestResult&>(result) = *decisive;
+  result.passed = result.verdict == Verdict::kAccepted;
+  return result;
+}
+
+}  // namespace ponder::sandbox
