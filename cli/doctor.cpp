@@ -103,7 +103,7 @@ void add_doctor(CLI::App& app) {
       fmt::print("{:<18}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
     }
     for (const auto& [name, guarantee] : found["sandbox"].items()) {
-      fmt::print("sandbox {:<10}{}: {}\n", name, guarantee["state"].get<std::string>(),
+      fmt::print("sandbox {:<16}{}: {}\n", name, guarantee["state"].get<std::string>(),
                  guarantee["what"].get<std::string>());
     }
   });

@@ -149,7 +149,7 @@ TEST(Doctor, NamesTheMachine) {
   const json found = json::parse(outcome.out);
   EXPECT_GE(found.at("cores").get<int>(), 1);
   EXPECT_TRUE(found.contains("instruction_sets"));
-  EXPECT_TRUE(found.contains("user_namespaces"));
+  EXPECT_TRUE(found.at("sandbox").contains("isolation"));
 }
 
 TEST(Recipes, AllThatShipAreInOrder) {
