@@ -29,6 +29,7 @@ int run(int argc, char** argv) {
   add_train(app, status);
   add_eval(app);
   add_sample(app);
+  add_score(app);
   add_report(app);
   add_model(app);
   add_doctor(app);

@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <array>
 
+#include "rewards/text.h"
+
 namespace ponder::rewards {
 namespace {
 
 using data::ScoreStatus;
-
-constexpr std::string_view kBlanks = " \t\r\n";
-
-std::string_view trimmed(std::string_view text) {
-  const size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1);
-}
+using text::trimmed;
 
 // An integer's digits without sign of plus and leading zeros, "-" kept; empty where the text is none. So integers of any
 // size compare as text.
@@ -36,20 +31,6 @@ bool same_answer(const std::string& found, const std::string& expected) {
   return found == expected;
 }
 
-// For reasons: at most 60 bytes, cut at a character's border.
-std::string shortened(const std::string& text) {
-  if (text.size() <= 60) return text;
-  size_t end = 57;
-  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
-  return text.substr(0, end) + "...";
-}
-
-size_t count_of(std::string_view text, std::string_view tag) {
-  size_t count = 0;
-  for (size_t at = text.find(tag); at != std::string_view::npos; at = text.find(tag, at + tag.size())) ++count;
-  return count;
-}
-
 }  // namespace
 
 std::optional<std::string> last_answer(std::string_view completion) {
@@ -61,25 +42,30 @@ std::optional<std::string> last_answer(std::string_view completion) {
   return std::string(trimmed(completion.substr(begin, close - begin)));
 }
 
+std::string AnswerTagAccuracy::problem_with(const data::Prompt& prompt) const {
+  return prompt.answer.is_null() ? "the prompt has no answer to compare with" : "";
+}
+
 Judgement AnswerTagAccuracy::judge(const data::Prompt& prompt, const data::Completion& completion) const {
-  if (prompt.answer.is_null()) return {std::nullopt, ScoreStatus::kRefused, "the prompt has no answer to compare with"};
+  if (const std::string problem = problem_with(prompt); !problem.empty()) return refused(problem);
   if (completion.finish_reason != data::FinishReason::kStop) {
     return {0.0, ScoreStatus::kUnparsed, "cut before its end: no answer"};
   }
-  const std::optional<std::string> found = last_answer(completion.text);
+  const std::optional<std::string> found = last_answer(text::rendered(prompt, completion));
   if (!found) return {0.0, ScoreStatus::kUnparsed, "no closed <answer> at the end"};
   const std::string expected = reference_text(prompt.answer);
   const bool right = same_answer(*found, expected);
   return {right ? 1.0 : 0.0, right ? ScoreStatus::kOk : ScoreStatus::kWrong,
-          fmt::format("answer {}, expected {}", shortened(*found), shortened(expected))};
+          fmt::format("answer {}, expected {}", text::shortened(*found), text::shortened(expected))};
 }
 
-Judgement ThinkAnswerFormat::judge(const data::Prompt&, const data::Completion& completion) const {
+Judgement ThinkAnswerFormat::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   if (completion.finish_reason != data::FinishReason::kStop) return {0.0, ScoreStatus::kWrong, "cut before its end"};
-  const std::string_view text = trimmed(completion.text);
+  const std::string whole = text::rendered(prompt, completion);
+  const std::string_view text = trimmed(whole);
   constexpr std::array<std::string_view, 4> kTags = {"<think>", "</think>", "<answer>", "</answer>"};
   for (const std::string_view tag : kTags) {
-    const size_t count = count_of(text, tag);
+    const size_t count = text::count_of(text, tag);
     if (count != 1) return {0.0, ScoreStatus::kWrong, fmt::format("{} {} times, expected once", tag, count)};
   }
   const size_t think_end = text.find(kTags[1]), answer = text.find(kTags[2]);

@@ -18,10 +18,11 @@ std::optional<std::string> last_answer(std::string_view completion);
 class AnswerTagAccuracy : public Reward {
  public:
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
+  std::string problem_with(const data::Prompt& prompt) const override;
 };
 
-// 1 where the completion is exactly <think>...</think><answer>...</answer>, white space around the blocks aside, each tag
-// once and in this order, and the policy ended it itself.
+// 1 where the rendered text (what the template opened at the prompt's end, then the completion) is exactly <think>...</think><answer>...</answer>, white space around
+// the blocks aside, each tag once and in this order, and the policy ended it itself.
 class ThinkAnswerFormat : public Reward {
  public:
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
