@@ -30,6 +30,7 @@ int run(int argc, char** argv) {
   add_eval(app);
   add_sample(app);
   add_score(app);
+  add_reward(app, status);
   add_report(app);
   add_model(app);
   add_doctor(app);

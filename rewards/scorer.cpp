@@ -69,7 +69,8 @@ bool Scorer::applies(const Part& part, const data::Prompt& prompt) const {
 }
 
 data::Score Scorer::total(const data::Prompt& prompt, const std::map<std::string, Judgement>& judgements) const {
-  data::Score score{.value = std::nullopt, .status = data::ScoreStatus::kOk};
+  data::Score score;
+  score.status = data::ScoreStatus::kOk;
   bool null = false;
   for (const Part& part : parts_) {
     const auto found = judgements.find(part.name);
