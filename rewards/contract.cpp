@@ -147,7 +147,8 @@ std::vector<Clause> test_contract(const std::string& spec, const std::filesystem
   out.push_back(same("judges in batches as one by one", probes, first, alone));
   out.push_back(same("repeats itself", probes, alone, judge(*reward, probes)));
   if (!cases.empty()) out.push_back(expectations(probes, first));
-  const std::vector<Probe> odd = odd_probes();
+  std::vector<Probe> odd = odd_probes();
+  for (Probe& probe : odd) probe.line.prompt.columns = probes[0].line.prompt.columns;  // rewards may need them
   const std::vector<Judgement> on_odd = judge(*reward, odd);
   out.push_back(judged("judges odd completions and references, or answers None", odd, on_odd));
   const auto nulls = std::count_if(on_odd.begin(), on_odd.end(), [](const Judgement& j) { return !j.value && !failed(j); });
