@@ -3,9 +3,15 @@
 #include <utility>
 
 #include "core/spelling.h"
+#include "rewards/instructions.h"
+#include "rewards/json_schema.h"
+#include "rewards/language.h"
+#include "rewards/length.h"
+#include "rewards/match.h"
 #include "rewards/options.h"
 #include "rewards/plugins/pool.h"
 #include "rewards/r1.h"
+#include "rewards/tags.h"
 
 namespace ponder::rewards {
 namespace {
@@ -28,6 +34,19 @@ const std::vector<std::pair<std::string, Maker>>& table() {
   static const std::vector<std::pair<std::string, Maker>> makers = {
       {"accuracy", make<AnswerTagAccuracy>},
       {"format", make<ThinkAnswerFormat>},
+      {"tag_count", make<TagCount>},
+      {"boxed", make<BoxedFormat>},
+      {"one_answer", make<OneAnswer>},
+      {"exact_match", make<ExactMatch, ExactMatchOptions>},
+      {"multiple_choice", make<MultipleChoice>},
+      {"regex", make<RegexMatch, RegexOptions>},
+      {"json_schema", make<JsonSchema>},
+      {"instructions", make<InstructionFollowing, InstructionOptions>},
+      {"language", make<LanguageConsistency, LanguageOptions>},
+      {"single_language", make<SingleLanguage, SingleLanguageOptions>},
+      {"overlong", make<SoftOverlong, OverlongOptions>},
+      {"cosine", make<CosineLength, CosineOptions>},
+      {"repetition", make<RepetitionPenalty, RepetitionOptions>},
   };
   return makers;
 }
