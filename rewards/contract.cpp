@@ -13,6 +13,8 @@ namespace {
 
 using data::Json;
 
+constexpr size_t kProbesMin = 24;
+
 struct Probe {
   std::string name;
   ScoreLine line;
@@ -31,9 +33,9 @@ Probe probe(const std::string& name, const std::string& completion, const Json& 
 
 std::vector<Probe> plain_probes() {
   std::vector<Probe> out;
-  for (int i = 0; i < 24; ++i) {
+  for (size_t i = 0; i < kProbesMin; ++i) {
     out.push_back(probe(fmt::format("plain completion {}", i),
-                        fmt::format("<think>{} words</think><answer>{}</answer>", std::string(static_cast<size_t>(i), 'a'), 30 + i)));
+                        fmt::format("<think>{} words</think><answer>{}</answer>", std::string(i, 'a'), 30 + i)));
   }
   return out;
 }
@@ -106,10 +108,11 @@ Clause same(const std::string& name, const std::vector<Probe>& probes, const std
   return out;
 }
 
-Clause expectations(const std::vector<Probe>& probes, const std::vector<Judgement>& got) {
+// The first `count` probes are the cases.
+Clause expectations(const std::vector<Probe>& probes, size_t count, const std::vector<Judgement>& got) {
   Clause out{"the cases have their expected rewards", true, {}};
   size_t checked = 0;
-  for (size_t i = 0; i < probes.size(); ++i) {
+  for (size_t i = 0; i < count; ++i) {
     if (!probes[i].expected) continue;
     ++checked;
     const bool null = probes[i].expected->is_null();
@@ -126,6 +129,8 @@ Clause expectations(const std::vector<Probe>& probes, const std::vector<Judgemen
 
 std::vector<Clause> test_contract(const std::string& spec, const std::filesystem::path& cases) {
   std::vector<Probe> probes = cases.empty() ? plain_probes() : probes_of(cases);
+  const size_t count = probes.size();
+  for (size_t i = 0; probes.size() < kProbesMin; ++i) probes.push_back(probes[i]);  // for batches of some size
   std::vector<Clause> out;
   std::unique_ptr<Reward> reward;
   try {
@@ -146,7 +151,7 @@ std::vector<Clause> test_contract(const std::string& spec, const std::filesystem
   const double milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(probes.size());
   out.push_back(same("judges in batches as one by one", probes, first, alone));
   out.push_back(same("repeats itself", probes, alone, judge(*reward, probes)));
-  if (!cases.empty()) out.push_back(expectations(probes, first));
+  if (!cases.empty()) out.push_back(expectations(probes, count, first));
   std::vector<Probe> odd = odd_probes();
   for (Probe& probe : odd) probe.line.prompt.columns = probes[0].line.prompt.columns;  // rewards may need them
   const std::vector<Judgement> on_odd = judge(*reward, odd);

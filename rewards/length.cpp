@@ -16,7 +16,7 @@ using data::ScoreStatus;
 std::optional<int64_t> length_of(const data::Prompt& prompt, const data::Completion& completion) {
   if (!completion.token_ids.empty()) return static_cast<int64_t>(completion.token_ids.size());
   const auto column = prompt.columns.find("completion_tokens");
-  if (column != prompt.columns.end() && column->is_number_unsigned()) return column->get<int64_t>();
+  if (column != prompt.columns.end() && column->is_number_integer() && *column >= 0) return column->get<int64_t>();
   return completion.text.empty() ? std::optional<int64_t>(0) : std::nullopt;
 }
 

@@ -97,7 +97,7 @@ TEST(MultipleChoice, WantsOneLetter) {
       {R"(\boxed{\text{B}})", 1, ScoreStatus::kOk},
       {"I think the answer is (B).", 1, ScoreStatus::kOk},
       {"Answer: B", 1, ScoreStatus::kOk},
-      {"**Answer: **B", 0, ScoreStatus::kUnparsed},
+      {"**Answer: **B", 1, ScoreStatus::kOk},
       {"B", 1, ScoreStatus::kOk},
       {"<answer>A</answer>", 0, ScoreStatus::kWrong},
       {"<answer>A or B</answer>", 0, ScoreStatus::kWrong},
@@ -200,7 +200,7 @@ TEST(BuiltIns, StandHostileText) {
     for (const std::string& text : texts) {
       const Judgement got = reward->judge(prompt, stopped(text));
       EXPECT_NE(got.status, ScoreStatus::kCrashed) << name << ": " << got.reason;
-      if (got.value) EXPECT_TRUE(std::isfinite(*got.value)) << name;
+      EXPECT_TRUE(std::isfinite(got.value.value_or(0))) << name;
     }
   }
 }
