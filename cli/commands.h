@@ -1,6 +1,6 @@
-// The verbs of `ponder`. Each function adds one to the program: its words, its help with an example, and the call into
-// recipes/ that CLI11 makes when the verb was given. `status` becomes the exit status where a verb ends without an
-// exception.
+// The verbs of `ponder`. Each function adds one to the program: its words, its help with an
+// example, and the call into recipes/ that CLI11 makes when the verb was given. `status` becomes
+// the exit status where a verb ends without an exception.
 #pragma once
 
 #include <string>

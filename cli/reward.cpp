@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <memory>
 
@@ -16,7 +15,8 @@ struct RewardRequest {
 };
 
 void run_new(const RewardRequest& request) {
-  for (const auto& file : rewards::write_skeleton(request.name, request.language)) fmt::print("{}\n", file.string());
+  for (const auto& file : rewards::write_skeleton(request.name, request.language))
+    fmt::print("{}\n", file.string());
   fmt::print(stderr, "try it: make -C {} test\n", request.name);
 }
 
@@ -33,14 +33,20 @@ void add_reward(CLI::App& app, int& status) {
   CLI::App* verb = app.add_subcommand("reward", "plugins: start one, test one");
   verb->require_subcommand(1);
   CLI::App* fresh = verb->add_subcommand("new", "write a plugin that works, with its test");
-  fresh->add_option("name", request->name, "the folder to make; its last part names the reward")->required();
+  fresh->add_option("name", request->name, "the folder to make; its last part names the reward")
+      ->required();
   fresh->add_option("--lang", request->language, "python, cpp or c")->capture_default_str();
   fresh->footer("Example:\n  ponder reward new my_reward --lang python && make -C my_reward test");
   fresh->callback([request] { run_new(*request); });
-  CLI::App* test = verb->add_subcommand("test", "the contract suite on a plugin; exit status 1 where it breaks one");
-  test->add_option("plugin", request->name, "FILE.so, FILE.py[:FUNCTION] or a command; options as in --reward")->required();
-  test->add_option("--cases", request->cases, "JSON lines as for `ponder score`, with \"expected\"");
-  test->footer("Example:\n  ponder reward test './my_reward.py{deadline_s = 2}' --cases cases.jsonl");
+  CLI::App* test = verb->add_subcommand(
+      "test", "the contract suite on a plugin; exit status 1 where it breaks one");
+  test->add_option("plugin", request->name,
+                   "FILE.so, FILE.py[:FUNCTION] or a command; options as in --reward")
+      ->required();
+  test->add_option("--cases", request->cases,
+                   "JSON lines as for `ponder score`, with \"expected\"");
+  test->footer(
+      "Example:\n  ponder reward test './my_reward.py{deadline_s = 2}' --cases cases.jsonl");
   test->callback([request, &status] { run_test(*request, status); });
 }
 

@@ -1,5 +1,6 @@
-// The code reward: the program in a completion against the tests in the prompt's answer. Knows the forms in which data sets
-// write tests; how a program is run, and what keeps it from doing harm, is a CodeRunner's business.
+// The code reward: the program in a completion against the tests in the prompt's answer. Knows the
+// forms in which data sets write tests; how a program is run, and what keeps it from doing harm, is
+// a CodeRunner's business.
 #pragma once
 
 #include <functional>
@@ -12,7 +13,8 @@
 
 namespace ponder::rewards {
 
-// One program and its tests, as a runner takes them. Either `cases` (stdin and stdout) or `assertions` is filled.
+// One program and its tests, as a runner takes them. Either `cases` (stdin and stdout) or
+// `assertions` is filled.
 struct CodeJob {
   struct Case {
     std::string input, output;
@@ -20,18 +22,20 @@ struct CodeJob {
   std::string language = "python";
   std::string code;
   std::vector<Case> cases;
-  std::string entry_point;     // of function tests: the function under test
-  std::string assertions;      // Python that calls it: assert statements or check(candidate)
-  std::string pairs_json;      // or [[[arguments...], expected], ...]
+  std::string entry_point;  // of function tests: the function under test
+  std::string assertions;   // Python that calls it: assert statements or check(candidate)
+  std::string pairs_json;   // or [[[arguments...], expected], ...]
   data::Json limits = data::Json::object();  // the answer's, as it came
 };
 
-// What came of it: one entry a case, or one for all assertions (a pair each where pairs_json is given). `runner_failed`: the
-// machine or the runner, not the program: no reward is drawn from it, not even 0.
+// What came of it: one entry a case, or one for all assertions (a pair each where pairs_json is
+// given). `runner_failed`: the machine or the runner, not the program: no reward is drawn from it,
+// not even 0.
 struct CodeResult {
   struct Test {
-    std::string verdict;  // "AC": ended well (a function test: passed); "WA", "TLE", "MLE", "RE", "CE" ...
-    std::string output;   // of a case that ended well: its stdout
+    std::string
+        verdict;  // "AC": ended well (a function test: passed); "WA", "TLE", "MLE", "RE", "CE" ...
+    std::string output;  // of a case that ended well: its stdout
   };
   std::vector<Test> tests;
   bool runner_failed = false;
@@ -41,13 +45,16 @@ struct CodeResult {
 class CodeRunner {
  public:
   virtual ~CodeRunner() = default;
-  // Thread-safe. Outputs are compared by the caller. `stop_early`: tests behind the first that is not AC may be left out.
+  // Thread-safe. Outputs are compared by the caller. `stop_early`: tests behind the first that is
+  // not AC may be left out.
   virtual CodeResult run(const CodeJob& job, bool stop_early) const = 0;
 };
 
 // The forms of `answer` that are read, as an object or as its JSON text:
-//   {"language", "test_cases": [{"input", "output"}]}                 open-r1's verification_info; also {"fn_name", "type": "function_call"}
-//   {"language", "tests": assert code or check(candidate), "entry_point"}  HumanEval, MBPP; "test_list" for "tests" too
+//   {"language", "test_cases": [{"input", "output"}]}                 open-r1's verification_info;
+//   also {"fn_name", "type": "function_call"}
+//   {"language", "tests": assert code or check(candidate), "entry_point"}  HumanEval, MBPP;
+//   "test_list" for "tests" too
 //   {"inputs": [...], "outputs": [...], "fn_name"?}                   APPS and LiveCodeBench
 // each with optional "limits". Throws std::invalid_argument.
 CodeJob code_job(const data::Json& answer);

@@ -34,8 +34,9 @@ Probe probe(const std::string& name, const std::string& completion, const Json& 
 std::vector<Probe> plain_probes() {
   std::vector<Probe> out;
   for (size_t i = 0; i < kProbesMin; ++i) {
-    out.push_back(probe(fmt::format("plain completion {}", i),
-                        fmt::format("<think>{} words</think><answer>{}</answer>", std::string(i, 'a'), 30 + i)));
+    out.push_back(probe(
+        fmt::format("plain completion {}", i),
+        fmt::format("<think>{} words</think><answer>{}</answer>", std::string(i, 'a'), 30 + i)));
   }
   return out;
 }
@@ -68,7 +69,8 @@ std::vector<Probe> probes_of(const std::filesystem::path& path) {
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string where = fmt::format("{}:{}", path.string(), number);
     Probe read{where, parse_score_line(line, where), std::nullopt};
-    if (read.line.prompt.columns.contains("expected")) read.expected = read.line.prompt.columns["expected"];
+    if (read.line.prompt.columns.contains("expected"))
+      read.expected = read.line.prompt.columns["expected"];
     read.line.prompt.columns.erase("expected");
     out.push_back(std::move(read));
   }
@@ -83,43 +85,55 @@ std::vector<Judgement> judge(const Reward& reward, const std::vector<Probe>& pro
 }
 
 bool failed(const Judgement& judgement) {
-  return judgement.status == data::ScoreStatus::kCrashed || judgement.status == data::ScoreStatus::kTimeout;
+  return judgement.status == data::ScoreStatus::kCrashed ||
+         judgement.status == data::ScoreStatus::kTimeout;
 }
 
-std::string shown(const std::optional<double>& value) { return value ? fmt::format("{}", *value) : "null"; }
+std::string shown(const std::optional<double>& value) {
+  return value ? fmt::format("{}", *value) : "null";
+}
 
-Clause judged(const std::string& name, const std::vector<Probe>& probes, const std::vector<Judgement>& got) {
+Clause judged(const std::string& name, const std::vector<Probe>& probes,
+              const std::vector<Judgement>& got) {
   Clause out{name, true, {}};
   for (size_t i = 0; i < probes.size(); ++i) {
     if (!failed(got[i])) continue;
     out.holds = false;
-    out.findings.push_back(fmt::format("{}: {}: {}", probes[i].name, data::name_of(got[i].status), got[i].reason));
+    out.findings.push_back(
+        fmt::format("{}: {}: {}", probes[i].name, data::name_of(got[i].status), got[i].reason));
   }
   return out;
 }
 
-Clause same(const std::string& name, const std::vector<Probe>& probes, const std::vector<Judgement>& a, const std::vector<Judgement>& b) {
+Clause same(const std::string& name, const std::vector<Probe>& probes,
+            const std::vector<Judgement>& a, const std::vector<Judgement>& b) {
   Clause out{name, true, {}};
   for (size_t i = 0; i < probes.size(); ++i) {
     if (failed(a[i]) || failed(b[i]) || a[i].value == b[i].value) continue;
     out.holds = false;
-    out.findings.push_back(fmt::format("{}: {} and then {}", probes[i].name, shown(a[i].value), shown(b[i].value)));
+    out.findings.push_back(
+        fmt::format("{}: {} and then {}", probes[i].name, shown(a[i].value), shown(b[i].value)));
   }
   return out;
 }
 
 // The first `count` probes are the cases.
-Clause expectations(const std::vector<Probe>& probes, size_t count, const std::vector<Judgement>& got) {
+Clause expectations(const std::vector<Probe>& probes, size_t count,
+                    const std::vector<Judgement>& got) {
   Clause out{"the cases have their expected rewards", true, {}};
   size_t checked = 0;
   for (size_t i = 0; i < count; ++i) {
     if (!probes[i].expected) continue;
     ++checked;
     const bool null = probes[i].expected->is_null();
-    const bool right = null ? !got[i].value && !failed(got[i]) : got[i].value && std::abs(*got[i].value - probes[i].expected->get<double>()) < 1e-6;
+    const bool right =
+        null ? !got[i].value && !failed(got[i])
+             : got[i].value && std::abs(*got[i].value - probes[i].expected->get<double>()) < 1e-6;
     if (right) continue;
     out.holds = false;
-    out.findings.push_back(fmt::format("{}: expected {}, got {} ({})", probes[i].name, probes[i].expected->dump(), shown(got[i].value), got[i].reason));
+    out.findings.push_back(fmt::format("{}: expected {}, got {} ({})", probes[i].name,
+                                       probes[i].expected->dump(), shown(got[i].value),
+                                       got[i].reason));
   }
   if (out.holds) out.findings.push_back(fmt::format("{} cases", checked));
   return out;
@@ -130,7 +144,8 @@ Clause expectations(const std::vector<Probe>& probes, size_t count, const std::v
 std::vector<Clause> test_contract(const std::string& spec, const std::filesystem::path& cases) {
   std::vector<Probe> probes = cases.empty() ? plain_probes() : probes_of(cases);
   const size_t count = probes.size();
-  for (size_t i = 0; probes.size() < kProbesMin; ++i) probes.push_back(probes[i]);  // for batches of some size
+  for (size_t i = 0; probes.size() < kProbesMin; ++i)
+    probes.push_back(probes[i]);  // for batches of some size
   std::vector<Clause> out;
   std::unique_ptr<Reward> reward;
   try {
@@ -140,26 +155,35 @@ std::vector<Clause> test_contract(const std::string& spec, const std::filesystem
   }
   out.push_back({"loads", true, {}});
   const std::vector<Judgement> first = judge(*reward, probes);
-  out.push_back(judged("judges plain completions: no exception, hang, crash, flood, wrong count, NaN", probes, first));
+  out.push_back(
+      judged("judges plain completions: no exception, hang, crash, flood, wrong count, NaN", probes,
+             first));
   std::vector<Probe> backwards(probes.rbegin(), probes.rend());
   std::vector<Judgement> turned = judge(*reward, backwards);
   std::reverse(turned.begin(), turned.end());
   out.push_back(same("gives each completion its own reward, in any order", probes, first, turned));
   std::vector<Judgement> alone;
   const auto begin = std::chrono::steady_clock::now();
-  for (const Probe& probe : probes) alone.push_back(reward->judge(probe.line.prompt, probe.line.completion));
-  const double milliseconds = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() / static_cast<double>(probes.size());
+  for (const Probe& probe : probes)
+    alone.push_back(reward->judge(probe.line.prompt, probe.line.completion));
+  const double milliseconds =
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count() /
+      static_cast<double>(probes.size());
   out.push_back(same("judges in batches as one by one", probes, first, alone));
   out.push_back(same("repeats itself", probes, alone, judge(*reward, probes)));
   if (!cases.empty()) out.push_back(expectations(probes, count, first));
   std::vector<Probe> odd = odd_probes();
-  for (Probe& probe : odd) probe.line.prompt.columns = probes[0].line.prompt.columns;  // rewards may need them
+  for (Probe& probe : odd)
+    probe.line.prompt.columns = probes[0].line.prompt.columns;  // rewards may need them
   const std::vector<Judgement> on_odd = judge(*reward, odd);
   out.push_back(judged("judges odd completions and references, or answers None", odd, on_odd));
-  const auto nulls = std::count_if(on_odd.begin(), on_odd.end(), [](const Judgement& j) { return !j.value && !failed(j); });
+  const auto nulls = std::count_if(on_odd.begin(), on_odd.end(),
+                                   [](const Judgement& j) { return !j.value && !failed(j); });
   out.back().findings.push_back(fmt::format("{} of {} answered with None", nulls, odd.size()));
-  out.push_back({"in time", true, {fmt::format("{:.2f} ms for one completion alone", milliseconds)}});
-  for (const auto& [name, value] : reward->metrics()) out.back().findings.push_back(fmt::format("{} {:.6g}", name, value));
+  out.push_back(
+      {"in time", true, {fmt::format("{:.2f} ms for one completion alone", milliseconds)}});
+  for (const auto& [name, value] : reward->metrics())
+    out.back().findings.push_back(fmt::format("{} {:.6g}", name, value));
   return out;
 }
 
@@ -168,8 +192,10 @@ std::string report_of(const std::vector<Clause>& clauses) {
   std::string out;
   for (const Clause& clause : clauses) {
     out += fmt::format("{}  {}\n", clause.holds ? "ok    " : "BROKEN", clause.name);
-    for (size_t i = 0; i < std::min(clause.findings.size(), kShown); ++i) out += "          " + clause.findings[i] + "\n";
-    if (clause.findings.size() > kShown) out += fmt::format("          and {} more\n", clause.findings.size() - kShown);
+    for (size_t i = 0; i < std::min(clause.findings.size(), kShown); ++i)
+      out += "          " + clause.findings[i] + "\n";
+    if (clause.findings.size() > kShown)
+      out += fmt::format("          and {} more\n", clause.findings.size() - kShown);
   }
   return out;
 }

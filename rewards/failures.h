@@ -1,4 +1,5 @@
-// Stops a run whose rewards fail: a wrong answer is a verdict, a completion without one is ours to repair.
+// Stops a run whose rewards fail: a wrong answer is a verdict, a completion without one is ours to
+// repair.
 #pragma once
 
 #include <deque>
@@ -18,8 +19,9 @@ class FailureGuard {
   explicit FailureGuard(double max_share) : max_share_(max_share) {}
 
   void add(const data::Score& score);
-  // Throws RunError with counts and the last reason when more than max_share of the last kWindow scores failed; never before
-  // kMinimum scores were seen, so that one failure in a small batch ends no run.
+  // Throws RunError with counts and the last reason when more than max_share of the last kWindow
+  // scores failed; never before kMinimum scores were seen, so that one failure in a small batch
+  // ends no run.
   void check() const;
 
   static constexpr size_t kWindow = 512, kMinimum = 64;

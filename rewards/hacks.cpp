@@ -44,8 +44,10 @@ HackSigns hack_signs(const data::Prompt& prompt, const data::Completion& complet
   const std::string text = text::rendered(prompt, completion);
   const std::string_view visible = text::behind_reasoning(text);
   HackSigns signs;
-  for (const char* tag : {"<think>", "</think>", "<answer>", "</answer>"}) signs.tag_spam = signs.tag_spam || text::count_of(text, tag) > 2;
-  signs.many_boxes = text::count_of(visible, "\\boxed{") > 2 || text::count_of(visible, "<answer>") > 2;
+  for (const char* tag : {"<think>", "</think>", "<answer>", "</answer>"})
+    signs.tag_spam = signs.tag_spam || text::count_of(text, tag) > 2;
+  signs.many_boxes =
+      text::count_of(visible, "\\boxed{") > 2 || text::count_of(visible, "<answer>") > 2;
   signs.prompt_copy = copies(prompt.text, completion.text);
   const size_t box = visible.rfind("\\boxed{"), close = visible.rfind("</answer>");
   const size_t last = close != std::string_view::npos ? close : box;
@@ -67,7 +69,8 @@ std::map<std::string, double> hack_metrics(const std::vector<data::ScoredGroup>&
       ++count;
       if (scored.scores[i].value.value_or(mean) <= mean) continue;
       ++above;
-      suspicious_above += signs.tag_spam || signs.many_boxes || signs.prompt_copy || signs.hidden_answer ? 1 : 0;
+      suspicious_above +=
+          signs.tag_spam || signs.many_boxes || signs.prompt_copy || signs.hidden_answer ? 1 : 0;
     }
   }
   for (auto& [name, value] : out) value /= count;

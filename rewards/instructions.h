@@ -1,5 +1,6 @@
-// Instruction-following checks of IFEval's kind (arXiv:2311.07911, table 1; google-research/instruction_following_eval). The
-// prompt's columns hold them in that data set's form: "instruction_id_list": [ids], "kwargs": [{arguments}, ...].
+// Instruction-following checks of IFEval's kind (arXiv:2311.07911, table 1;
+// google-research/instruction_following_eval). The prompt's columns hold them in that data set's
+// form: "instruction_id_list": [ids], "kwargs": [{arguments}, ...].
 #pragma once
 
 #include <string>
@@ -11,9 +12,10 @@
 
 namespace ponder::rewards {
 
-// Whether `text` follows the instruction `id` with `arguments`. Throws std::invalid_argument: an unknown id, missing or
-// mistyped arguments. Departures from IFEval's code: sentences end at . ! ? before white space or the end (no NLTK), words
-// are parts between white space that hold a letter or digit, language is told by rewards/language.h.
+// Whether `text` follows the instruction `id` with `arguments`. Throws std::invalid_argument: an
+// unknown id, missing or mistyped arguments. Departures from IFEval's code: sentences end at . ! ?
+// before white space or the end (no NLTK), words are parts between white space that hold a letter
+// or digit, language is told by rewards/language.h.
 bool follows_instruction(const std::string& id, const data::Json& arguments, std::string_view text);
 std::vector<std::string> instruction_ids();
 

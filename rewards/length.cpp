@@ -16,11 +16,14 @@ using data::ScoreStatus;
 std::optional<int64_t> length_of(const data::Prompt& prompt, const data::Completion& completion) {
   if (!completion.token_ids.empty()) return static_cast<int64_t>(completion.token_ids.size());
   const auto column = prompt.columns.find("completion_tokens");
-  if (column != prompt.columns.end() && column->is_number_integer() && *column >= 0) return column->get<int64_t>();
+  if (column != prompt.columns.end() && column->is_number_integer() && *column >= 0)
+    return column->get<int64_t>();
   return completion.text.empty() ? std::optional<int64_t>(0) : std::nullopt;
 }
 
-Judgement no_length() { return refused("no length: neither tokens nor a column completion_tokens"); }
+Judgement no_length() {
+  return refused("no length: neither tokens nor a column completion_tokens");
+}
 
 }  // namespace
 
@@ -30,20 +33,26 @@ void bind(core::Binder& b, OverlongOptions& o) {
 }
 
 SoftOverlong::SoftOverlong(const OverlongOptions& options) : options_(options) {
-  if (options.cache > options.max_length) core::throw_user("overlong: cache {} is more than max_length {}", options.cache, options.max_length);
+  if (options.cache > options.max_length)
+    core::throw_user("overlong: cache {} is more than max_length {}", options.cache,
+                     options.max_length);
 }
 
-Judgement SoftOverlong::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+Judgement SoftOverlong::judge(const data::Prompt& prompt,
+                              const data::Completion& completion) const {
   const auto length = length_of(prompt, completion);
   if (!length) return no_length();
-  const double expected = static_cast<double>(options_.max_length - options_.cache), over = static_cast<double>(*length) - expected;
+  const double expected = static_cast<double>(options_.max_length - options_.cache),
+               over = static_cast<double>(*length) - expected;
   double value = 0;
   if (*length > options_.max_length) {
     value = -1;
   } else if (over > 0) {
     value = -over / static_cast<double>(options_.cache);
   }
-  return {value, ScoreStatus::kOk, fmt::format("{} tokens, {} expected, {} at most", *length, expected, options_.max_length)};
+  return {
+      value, ScoreStatus::kOk,
+      fmt::format("{} tokens, {} expected, {} at most", *length, expected, options_.max_length)};
 }
 
 void bind(core::Binder& b, CosineOptions& o) {
@@ -55,9 +64,11 @@ void bind(core::Binder& b, CosineOptions& o) {
   b.field("max_value_correct", o.max_value_correct, "right, shortest");
 }
 
-CosineLength::CosineLength(const CosineOptions& options) : options_(options), accuracy_(make_reward(options.accuracy)) {}
+CosineLength::CosineLength(const CosineOptions& options)
+    : options_(options), accuracy_(make_reward(options.accuracy)) {}
 
-Judgement CosineLength::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+Judgement CosineLength::judge(const data::Prompt& prompt,
+                              const data::Completion& completion) const {
   const auto length = length_of(prompt, completion);
   if (!length) return no_length();
   const Judgement accuracy = accuracy_->judge(prompt, completion);
@@ -65,9 +76,12 @@ Judgement CosineLength::judge(const data::Prompt& prompt, const data::Completion
   const bool right = accuracy.status == ScoreStatus::kOk;
   const double low = right ? options_.min_value_correct : options_.max_value_wrong;
   const double high = right ? options_.max_value_correct : options_.min_value_wrong;
-  const double progress = std::min(1.0, static_cast<double>(*length) / static_cast<double>(options_.max_length));
+  const double progress =
+      std::min(1.0, static_cast<double>(*length) / static_cast<double>(options_.max_length));
   const double value = low + (high - low) * (1 + std::cos(std::numbers::pi * progress)) / 2;
-  return {value, accuracy.status, fmt::format("{} with {} tokens of {}", right ? "right" : "wrong", *length, options_.max_length)};
+  return {value, accuracy.status,
+          fmt::format("{} with {} tokens of {}", right ? "right" : "wrong", *length,
+                      options_.max_length)};
 }
 
 void bind(core::Binder& b, RepetitionOptions& o) {
@@ -88,7 +102,8 @@ Judgement RepetitionPenalty::judge(const data::Prompt&, const data::Completion& 
     distinct.insert(std::move(gram));
   }
   const double repeated = 1 - static_cast<double>(distinct.size()) / static_cast<double>(total);
-  return {repeated == 0 ? 0.0 : repeated * options_.max_penalty, ScoreStatus::kOk, fmt::format("{:.1f}% of {} {}-grams are repeats", repeated * 100, total, n)};
+  return {repeated == 0 ? 0.0 : repeated * options_.max_penalty, ScoreStatus::kOk,
+          fmt::format("{:.1f}% of {} {}-grams are repeats", repeated * 100, total, n)};
 }
 
 }  // namespace ponder::rewards

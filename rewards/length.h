@@ -1,5 +1,5 @@
-// Rewards of length and repetition. Length is in tokens: the completion's token ids where there are some, else the column
-// "completion_tokens"; without either there is no value.
+// Rewards of length and repetition. Length is in tokens: the completion's token ids where there are
+// some, else the column "completion_tokens"; without either there is no value.
 #pragma once
 
 #include "core/recipe.h"
@@ -8,13 +8,14 @@
 namespace ponder::rewards {
 
 struct OverlongOptions {
-  int64_t max_length = 20480;  // DAPO's own: 16,384 expected, a soft range of 4,096 before the limit
+  int64_t max_length =
+      20480;  // DAPO's own: 16,384 expected, a soft range of 4,096 before the limit
   int64_t cache = 4096;
 };
 void bind(core::Binder& b, OverlongOptions& o);
 
-// DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0 up to max_length - cache, then falling linearly to -1
-// at max_length, -1 beyond.
+// DAPO's soft overlong punishment (arXiv:2503.14476, equation 13): 0 up to max_length - cache, then
+// falling linearly to -1 at max_length, -1 beyond.
 class SoftOverlong : public Reward {
  public:
   // Throws UserError: cache > max_length.
@@ -28,19 +29,23 @@ class SoftOverlong : public Reward {
 struct CosineOptions {
   std::string accuracy = "accuracy";  // the reward that says whether the completion is right
   int64_t max_length = 1000;
-  double min_value_wrong = -1.0, max_value_wrong = -0.5, min_value_correct = 0.5, max_value_correct = 1.0;
+  double min_value_wrong = -1.0, max_value_wrong = -0.5, min_value_correct = 0.5,
+         max_value_correct = 1.0;
 };
 void bind(core::Binder& b, CosineOptions& o);
 
-// Right answers earn less the longer they are, wrong ones lose less (arXiv:2502.03373; open-r1's get_cosine_scaled_reward):
-// low + (high - low) (1 + cos(pi length / max_length)) / 2, with (low, high) = (min_value_correct, max_value_correct) where
-// right and (max_value_wrong, min_value_wrong) where wrong. Departures from open-r1: tokens and no characters, as in the
-// paper; lengths beyond max_length count as max_length, where open-r1's cosine would rise again.
+// Right answers earn less the longer they are, wrong ones lose less (arXiv:2502.03373; open-r1's
+// get_cosine_scaled_reward): low + (high - low) (1 + cos(pi length / max_length)) / 2, with (low,
+// high) = (min_value_correct, max_value_correct) where right and (max_value_wrong, min_value_wrong)
+// where wrong. Departures from open-r1: tokens and no characters, as in the paper; lengths beyond
+// max_length count as max_length, where open-r1's cosine would rise again.
 class CosineLength : public Reward {
  public:
   explicit CosineLength(const CosineOptions& options);
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
-  std::string problem_with(const data::Prompt& prompt) const override { return accuracy_->problem_with(prompt); }
+  std::string problem_with(const data::Prompt& prompt) const override {
+    return accuracy_->problem_with(prompt);
+  }
 
  private:
   CosineOptions options_;
@@ -53,8 +58,9 @@ struct RepetitionOptions {
 };
 void bind(core::Binder& b, RepetitionOptions& o);
 
-// max_penalty times the share of n-grams of words that occurred before (open-r1's get_repetition_penalty_reward, after
-// arXiv:2502.03373, appendix C); 0 for fewer than n words. Words are parts between white space, in lower case.
+// max_penalty times the share of n-grams of words that occurred before (open-r1's
+// get_repetition_penalty_reward, after arXiv:2502.03373, appendix C); 0 for fewer than n words.
+// Words are parts between white space, in lower case.
 class RepetitionPenalty : public Reward {
  public:
   explicit RepetitionPenalty(const RepetitionOptions& options) : options_(options) {}

@@ -1,5 +1,6 @@
-// Rewards that compare a final answer as text: exact match, multiple choice, regular expressions. The final answer is the
-// last <answer>...</answer>, else the last \boxed{...}, else all that stands behind the reasoning. A cut completion has none.
+// Rewards that compare a final answer as text: exact match, multiple choice, regular expressions.
+// The final answer is the last <answer>...</answer>, else the last \boxed{...}, else all that
+// stands behind the reasoning. A cut completion has none.
 #pragma once
 
 #include <memory>
@@ -18,8 +19,8 @@ struct ExactMatchOptions {
 };
 void bind(core::Binder& b, ExactMatchOptions& o);
 
-// 1 where the final answer is the reference, white space at the ends and its runs aside. The reference is text, a number, or
-// a list of such: any of them will do.
+// 1 where the final answer is the reference, white space at the ends and its runs aside. The
+// reference is text, a number, or a list of such: any of them will do.
 class ExactMatch : public Reward {
  public:
   explicit ExactMatch(const ExactMatchOptions& options) : options_(options) {}
@@ -30,8 +31,9 @@ class ExactMatch : public Reward {
   ExactMatchOptions options_;
 };
 
-// 1 where the letter that the final answer names, "B", "(B)" or "B. text", is the reference's (a letter from A to Z, also in
-// brackets). Without tag or box, "answer is B" and "answer: B" count. Two different letters, "A or B", are wrong.
+// 1 where the letter that the final answer names, "B", "(B)" or "B. text", is the reference's (a
+// letter from A to Z, also in brackets). Without tag or box, "answer is B" and "answer: B" count.
+// Two different letters, "A or B", are wrong.
 class MultipleChoice : public Reward {
  public:
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
@@ -39,8 +41,9 @@ class MultipleChoice : public Reward {
 };
 
 struct RegexOptions {
-  std::string pattern;  // RE2's syntax, "." matches line ends; empty: the prompt's answer is the pattern
-  bool whole = true;    // the whole text must match, white space at its ends aside; else a part of it
+  std::string
+      pattern;  // RE2's syntax, "." matches line ends; empty: the prompt's answer is the pattern
+  bool whole = true;  // the whole text must match, white space at its ends aside; else a part of it
 };
 void bind(core::Binder& b, RegexOptions& o);
 

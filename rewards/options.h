@@ -1,6 +1,6 @@
-// A reward's options: "NAME{max_length = 2048}" read into a plain struct through core's Binder, so that unknown keys,
-// wrong types and ranges are refused as in a recipe. A recipe needs no table for each reward: the options stand with the
-// name, the same in reward_funcs and on the command line.
+// A reward's options: "NAME{max_length = 2048}" read into a plain struct through core's Binder, so
+// that unknown keys, wrong types and ranges are refused as in a recipe. A recipe needs no table for
+// each reward: the options stand with the name, the same in reward_funcs and on the command line.
 #pragma once
 
 #include <string>

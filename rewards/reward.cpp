@@ -53,7 +53,9 @@ const std::vector<std::pair<std::string, Maker>>& table() {
 
 }  // namespace
 
-Judgement refused(std::string reason) { return {std::nullopt, data::ScoreStatus::kRefused, std::move(reason)}; }
+Judgement refused(std::string reason) {
+  return {std::nullopt, data::ScoreStatus::kRefused, std::move(reason)};
+}
 
 std::vector<Judgement> Reward::judge_all(std::span<const Sample> samples) const {
   std::vector<Judgement> out;
@@ -67,9 +69,13 @@ std::vector<Judgement> Reward::judge_all(std::span<const Sample> samples) const 
   return out;
 }
 
-std::string Reward::problem_with(const data::Prompt&) const { return {}; }
+std::string Reward::problem_with(const data::Prompt&) const {
+  return {};
+}
 
-std::map<std::string, double> Reward::metrics() const { return {}; }
+std::map<std::string, double> Reward::metrics() const {
+  return {};
+}
 
 RewardSpec parse_spec(const std::string& spec) {
   const size_t open = spec.ends_with('}') ? spec.find('{') : std::string::npos;
@@ -94,7 +100,8 @@ std::unique_ptr<Reward> make_reward(const std::string& spec) {
     if (known == parsed.name) return maker(parsed);
   }
   if (names_plugin(parsed.name)) return make_plugin(parsed);
-  core::throw_user("unknown reward '{}'{}", parsed.name, core::suggestion(parsed.name, reward_names()));
+  core::throw_user("unknown reward '{}'{}", parsed.name,
+                   core::suggestion(parsed.name, reward_names()));
 }
 
 }  // namespace ponder::rewards

@@ -8,15 +8,18 @@ namespace ponder::rewards {
 namespace {
 
 sandbox::Request request_of(const CodeJob& job, bool stop_early) {
-  // The limits are read by sandbox's own reader, so that their names and ranges are the same everywhere.
-  sandbox::Request request = sandbox::request_from_json({{"language", job.language}, {"mode", "stdin"}, {"code", job.code}, {"limits", job.limits}});
+  // The limits are read by sandbox's own reader, so that their names and ranges are the same
+  // everywhere.
+  sandbox::Request request = sandbox::request_from_json(
+      {{"language", job.language}, {"mode", "stdin"}, {"code", job.code}, {"limits", job.limits}});
   request.run_all_tests = !stop_early;
   if (job.cases.empty()) {
     request.function = sandbox::FunctionTests{job.entry_point, job.assertions, "", job.pairs_json};
     return request;
   }
   request.tests.clear();
-  for (const auto& test : job.cases) request.tests.push_back({test.input, std::nullopt});  // compared by tokens, in CodeReward
+  for (const auto& test : job.cases)
+    request.tests.push_back({test.input, std::nullopt});  // compared by tokens, in CodeReward
   return request;
 }
 
@@ -30,7 +33,8 @@ CodeResult SandboxRunner::run(const CodeJob& job, bool stop_early) const {
   CodeResult out;
   out.reason = got.reason;
   out.runner_failed = got.verdict == sandbox::Verdict::kInternalError;
-  for (const auto& test : got.tests) out.tests.push_back({sandbox::verdict_code(test.verdict), test.out});
+  for (const auto& test : got.tests)
+    out.tests.push_back({sandbox::verdict_code(test.verdict), test.out});
   if (out.tests.empty()) out.tests.push_back({sandbox::verdict_code(got.verdict), got.out});
   return out;
 }

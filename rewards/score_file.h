@@ -1,4 +1,5 @@
-// Rewards over a JSONL file: how a reward is developed. One object a line goes in and one comes out, in the same order.
+// Rewards over a JSONL file: how a reward is developed. One object a line goes in and one comes
+// out, in the same order.
 #pragma once
 
 #include <cstdio>
@@ -16,9 +17,10 @@ struct ScoreRequest {
   bool explain = false;  // each line also holds what every reward said
 };
 
-// One line as the records that rewards judge: "completion" (text, or a list of messages), and, where there are, "prompt" (the
-// same), "answer" (or "solution"), "finish_reason" ("stop" where absent), "tokens", "rewards", "id"; all else are columns.
-// Throws UserError that begins with `where`.
+// One line as the records that rewards judge: "completion" (text, or a list of messages), and,
+// where there are, "prompt" (the same), "answer" (or "solution"), "finish_reason" ("stop" where
+// absent), "tokens", "rewards", "id"; all else are columns. Throws UserError that begins with
+// `where`.
 struct ScoreLine {
   data::Prompt prompt;
   data::Completion completion;
@@ -35,8 +37,9 @@ struct ScoreSummary {
   std::string text() const;
 };
 
-// Writes {"reward", "status", "parts", "reason"} lines to `out`, scored by all cores. Throws UserError (input, rewards) and
-// RunError (max_failure_share passed, a failed write); what was scored before is written.
+// Writes {"reward", "status", "parts", "reason"} lines to `out`, scored by all cores. Throws
+// UserError (input, rewards) and RunError (max_failure_share passed, a failed write); what was
+// scored before is written.
 ScoreSummary score_file(const ScoreRequest& request, std::FILE* out);
 
 }  // namespace ponder::rewards

@@ -14,27 +14,33 @@ constexpr size_t kShareMax = 64;  // completions that a scoring thread takes at 
 std::string text_of(const std::vector<std::string>& problems, size_t count) {
   std::string out;
   for (const std::string& problem : problems) out += "\n  " + problem;
-  return count > problems.size() ? out + fmt::format("\n  and {} more", count - problems.size()) : out;
+  return count > problems.size() ? out + fmt::format("\n  and {} more", count - problems.size())
+                                 : out;
 }
 
 }  // namespace
 
 void bind(core::Binder& b, RewardOptions& o) {
-  b.field("reward_funcs", o.reward_funcs, "rewards: NAME, NAME{option = value}, or a plugin's file or command");
+  b.field("reward_funcs", o.reward_funcs,
+          "rewards: NAME, NAME{option = value}, or a plugin's file or command");
   b.field("reward_weights", o.reward_weights, "weight of each reward in the total");
-  b.field("reward_gates", o.reward_gates, "\"accuracy if format\": the first counts only where the second is ok");
-  b.field("max_failure_share", o.max_failure_share, "the run stops when more than this share cannot be judged", {.low = 0, .high = 1});
+  b.field("reward_gates", o.reward_gates,
+          "\"accuracy if format\": the first counts only where the second is ok");
+  b.field("max_failure_share", o.max_failure_share,
+          "the run stops when more than this share cannot be judged", {.low = 0, .high = 1});
 }
 
 Scorer::Scorer(const RewardOptions& options) : max_failure_share_(options.max_failure_share) {
-  if (options.reward_funcs.empty()) core::throw_user("reward_funcs is empty: name at least one reward");
+  if (options.reward_funcs.empty())
+    core::throw_user("reward_funcs is empty: name at least one reward");
   if (options.reward_funcs.size() != options.reward_weights.size()) {
     core::throw_user("reward_weights has {} entries, expected {}: one for each of reward_funcs",
                      options.reward_weights.size(), options.reward_funcs.size());
   }
   for (size_t i = 0; i < options.reward_funcs.size(); ++i) {
     const std::string& spec = options.reward_funcs[i];
-    if (!std::isfinite(options.reward_weights[i])) core::throw_user("reward_weights holds a value that is not finite");
+    if (!std::isfinite(options.reward_weights[i]))
+      core::throw_user("reward_weights holds a value that is not finite");
     std::string name = part_name(spec);
     for (const Part& other : parts_) {
       if (other.name == name) name = spec;  // the same reward with other options
@@ -50,7 +56,8 @@ Scorer::Scorer(const RewardOptions& options) : max_failure_share_(options.max_fa
 void Scorer::add_gate(const std::string& gate) {
   constexpr std::string_view kIf = " if ";
   const size_t at = gate.find(kIf);
-  if (at == std::string::npos) core::throw_user("reward_gates: expected \"REWARD if REWARD\", found \"{}\"", gate);
+  if (at == std::string::npos)
+    core::throw_user("reward_gates: expected \"REWARD if REWARD\", found \"{}\"", gate);
   const std::string behind = gate.substr(at + kIf.size());
   part(gate.substr(0, at), "reward_gates").gate = part(behind, "reward_gates").name;
 }
@@ -65,10 +72,12 @@ Scorer::Part& Scorer::part(const std::string& name, const std::string& what) {
 }
 
 bool Scorer::applies(const Part& part, const data::Prompt& prompt) const {
-  return prompt.rewards.empty() || std::find(prompt.rewards.begin(), prompt.rewards.end(), part.name) != prompt.rewards.end();
+  return prompt.rewards.empty() ||
+         std::find(prompt.rewards.begin(), prompt.rewards.end(), part.name) != prompt.rewards.end();
 }
 
-data::Score Scorer::total(const data::Prompt& prompt, const std::map<std::string, Judgement>& judgements) const {
+data::Score Scorer::total(const data::Prompt& prompt,
+                          const std::map<std::string, Judgement>& judgements) const {
   data::Score score;
   score.status = data::ScoreStatus::kOk;
   bool null = false;
@@ -80,13 +89,15 @@ data::Score Scorer::total(const data::Prompt& prompt, const std::map<std::string
     if (judgement.value) {
       score.parts[part.name] = *judgement.value;
       const auto gate = judgements.find(part.gate);
-      const bool open = part.gate.empty() || (gate != judgements.end() && gate->second.status == data::ScoreStatus::kOk);
+      const bool open = part.gate.empty() ||
+                        (gate != judgements.end() && gate->second.status == data::ScoreStatus::kOk);
       score.value = score.value.value_or(0.0) + (open ? part.weight * *judgement.value : 0.0);
     } else {
       null = null || !judgement.abstains;
     }
     if (judgement.abstains) continue;
-    const bool first_failure = score.status == data::ScoreStatus::kOk && judgement.status != data::ScoreStatus::kOk;
+    const bool first_failure =
+        score.status == data::ScoreStatus::kOk && judgement.status != data::ScoreStatus::kOk;
     if (first_failure || score.reason.empty()) score.reason = judgement.reason;
     if (first_failure) score.status = judgement.status;
   }
@@ -115,10 +126,13 @@ std::vector<Verdict> Scorer::judge_all(std::span<const Sample> samples) const {
     } catch (const std::exception& error) {
       judgements.assign(asked.size(), {std::nullopt, data::ScoreStatus::kCrashed, error.what()});
     }
-    PONDER_CHECK(judgements.size() == asked.size(), "[Scorer] {} gave {} judgements for {}", part.name, judgements.size(), asked.size());
-    for (size_t i = 0; i < places.size(); ++i) out[places[i]].judgements[part.name] = std::move(judgements[i]);
+    PONDER_CHECK(judgements.size() == asked.size(), "[Scorer] {} gave {} judgements for {}",
+                 part.name, judgements.size(), asked.size());
+    for (size_t i = 0; i < places.size(); ++i)
+      out[places[i]].judgements[part.name] = std::move(judgements[i]);
   }
-  for (size_t i = 0; i < samples.size(); ++i) out[i].score = total(*samples[i].prompt, out[i].judgements);
+  for (size_t i = 0; i < samples.size(); ++i)
+    out[i].score = total(*samples[i].prompt, out[i].judgements);
   return out;
 }
 
@@ -132,11 +146,13 @@ std::string Scorer::problem_with(const data::Prompt& prompt) const {
   for (const Part& part : parts_) names.push_back(part.name);
   for (const std::string& name : prompt.rewards) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
-    return fmt::format("asks for the reward '{}', which is none of reward_funcs{}", name, core::suggestion(name, names));
+    return fmt::format("asks for the reward '{}', which is none of reward_funcs{}", name,
+                       core::suggestion(name, names));
   }
   for (const Part& part : parts_) {
     if (!applies(part, prompt)) continue;
-    if (const std::string problem = part.reward->problem_with(prompt); !problem.empty()) return part.name + ": " + problem;
+    if (const std::string problem = part.reward->problem_with(prompt); !problem.empty())
+      return part.name + ": " + problem;
   }
   return {};
 }
@@ -151,18 +167,21 @@ void Scorer::check(const std::vector<data::Prompt>& prompts) const {
     if (++count <= kShown) problems.push_back(fmt::format("prompt {}: {}", prompt.id, problem));
   }
   if (count == 0) return;
-  core::throw_user("{} of {} prompts cannot be judged; repair or drop them:{}", count, prompts.size(), text_of(problems, count));
+  core::throw_user("{} of {} prompts cannot be judged; repair or drop them:{}", count,
+                   prompts.size(), text_of(problems, count));
 }
 
 std::map<std::string, double> Scorer::metrics() const {
   std::map<std::string, double> out;
   for (const Part& part : parts_) {
-    for (const auto& [name, value] : part.reward->metrics()) out["rewards/" + part.name + "/" + name] = value;
+    for (const auto& [name, value] : part.reward->metrics())
+      out["rewards/" + part.name + "/" + name] = value;
   }
   return out;
 }
 
-ScoringPool::ScoringPool(const Scorer& scorer, int num_threads) : scorer_(scorer), failures_(scorer.max_failure_share()) {
+ScoringPool::ScoringPool(const Scorer& scorer, int num_threads)
+    : scorer_(scorer), failures_(scorer.max_failure_share()) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -229,8 +248,8 @@ std::vector<std::vector<data::Score>> ScoringPool::finish() {
   for (auto& group : scores_) {
     out.emplace_back();
     for (auto& score : group) {
-      PONDER_CHECK(score.has_value(), "[ScoringPool] sample {} of prompt {} was never submitted", out.back().size(),
-                   out.size() - 1);
+      PONDER_CHECK(score.has_value(), "[ScoringPool] sample {} of prompt {} was never submitted",
+                   out.back().size(), out.size() - 1);
       failures_.add(*score);
       out.back().push_back(std::move(*score));
     }

@@ -34,7 +34,9 @@ std::optional<std::string_view> last_boxed(std::string_view text) {
 }
 
 std::optional<std::string> final_answer(std::string_view text) {
-  if (text.find("<think>") != std::string_view::npos && text.find("</think>") == std::string_view::npos) return std::nullopt;
+  if (text.find("<think>") != std::string_view::npos &&
+      text.find("</think>") == std::string_view::npos)
+    return std::nullopt;
   const std::string_view visible = text::behind_reasoning(text);
   if (visible.find("<answer>") != std::string_view::npos) return last_answer(visible);
   const auto boxed = last_boxed(visible);
@@ -44,8 +46,10 @@ std::optional<std::string> final_answer(std::string_view text) {
 Judgement TagCount::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   const std::string text = text::rendered(prompt, completion);
   double share = 0;
-  for (const char* tag : {"<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>"}) share += text::count_of(text, tag) == 1 ? 0.25 : 0;
-  return {share, share == 1 ? ScoreStatus::kOk : ScoreStatus::kWrong, fmt::format("{} of 4 tags stand once, on their lines", share * 4)};
+  for (const char* tag : {"<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>"})
+    share += text::count_of(text, tag) == 1 ? 0.25 : 0;
+  return {share, share == 1 ? ScoreStatus::kOk : ScoreStatus::kWrong,
+          fmt::format("{} of 4 tags stand once, on their lines", share * 4)};
 }
 
 Judgement BoxedFormat::judge(const data::Prompt& prompt, const data::Completion& completion) const {

@@ -7,12 +7,15 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t\r\n\v\f";
 
-bool is_blank(char c) { return kBlanks.find(c) != std::string_view::npos; }
+bool is_blank(char c) {
+  return kBlanks.find(c) != std::string_view::npos;
+}
 
 bool is_tag_name(std::string_view name) {
   if (name.empty() || !std::isalpha(static_cast<unsigned char>(name[0]))) return false;
-  return std::all_of(name.begin(), name.end(),
-                     [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-'; });
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-';
+  });
 }
 
 }  // namespace
@@ -25,7 +28,9 @@ std::string_view trimmed(std::string_view text) {
 
 size_t count_of(std::string_view text, std::string_view part) {
   size_t count = 0;
-  for (size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + part.size())) ++count;
+  for (size_t at = text.find(part); at != std::string_view::npos;
+       at = text.find(part, at + part.size()))
+    ++count;
   return count;
 }
 
@@ -79,7 +84,8 @@ std::string_view prefill(std::string_view prompt) {
     const size_t last = before.find_last_not_of(kBlanks);
     if (last == std::string_view::npos || before[last] != '>') break;
     const size_t open = before.rfind('<', last);
-    if (open == std::string_view::npos || !is_tag_name(before.substr(open + 1, last - open - 1))) break;
+    if (open == std::string_view::npos || !is_tag_name(before.substr(open + 1, last - open - 1)))
+      break;
     begin = open;
   }
   return prompt.substr(begin);

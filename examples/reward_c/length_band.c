@@ -1,5 +1,5 @@
-/* A reward in C: 1 where the completion has at most as many words as the answer asks for, falling to 0 at twice as many.
- * `answer` is that number; where it is none the reward does not apply. */
+/* A reward in C: 1 where the completion has at most as many words as the answer asks for, falling
+ * to 0 at twice as many. `answer` is that number; where it is none the reward does not apply. */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,9 +31,12 @@ static void judge(const ponder_reward_record* record, ponder_reward_result* resu
   snprintf(result->reason, sizeof result->reason, "%.0f words, at most %g wanted", words, limit);
 }
 
-uint32_t ponder_reward_abi_version(void) { return PONDER_REWARD_ABI_VERSION; }
+uint32_t ponder_reward_abi_version(void) {
+  return PONDER_REWARD_ABI_VERSION;
+}
 
-int32_t ponder_reward_score(const ponder_reward_record* records, size_t count, ponder_reward_result* results) {
+int32_t ponder_reward_score(const ponder_reward_record* records, size_t count,
+                            ponder_reward_result* results) {
   for (size_t i = 0; i < count; ++i) judge(&records[i], &results[i]);
   return 0;
 }

@@ -1,5 +1,5 @@
-// A reward in C++: 1 where every bracket of the completion is closed in order, a share of it where not. It ignores the
-// reference, so it suits any prompt.
+// A reward in C++: 1 where every bracket of the completion is closed in order, a share of it where
+// not. It ignores the reference, so it suits any prompt.
 #include <cstdio>
 #include <string>
 #include <string_view>
@@ -30,14 +30,18 @@ double closed_share(std::string_view text) {
 
 }  // namespace
 
-extern "C" uint32_t ponder_reward_abi_version() { return PONDER_REWARD_ABI_VERSION; }
+extern "C" uint32_t ponder_reward_abi_version() {
+  return PONDER_REWARD_ABI_VERSION;
+}
 
-extern "C" int32_t ponder_reward_score(const ponder_reward_record* records, size_t count, ponder_reward_result* results) {
+extern "C" int32_t ponder_reward_score(const ponder_reward_record* records, size_t count,
+                                       ponder_reward_result* results) {
   for (size_t i = 0; i < count; ++i) {
     const double share = closed_share({records[i].completion.data, records[i].completion.size});
     results[i].reward = share;
     results[i].status = share == 1.0 ? PONDER_REWARD_OK : PONDER_REWARD_WRONG;
-    std::snprintf(results[i].reason, sizeof results[i].reason, "%.0f%% of the brackets are closed", share * 100);
+    std::snprintf(results[i].reason, sizeof results[i].reason, "%.0f%% of the brackets are closed",
+                  share * 100);
   }
   return 0;
 }

@@ -1,5 +1,11 @@
 #include "rewards/plugins/child.h"
 
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <thread>
+
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -8,12 +14,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#include <algorithm>
-#include <array>
-#include <cerrno>
-#include <cstring>
-#include <thread>
 
 #include "core/error.h"
 
@@ -29,7 +29,8 @@ struct Pipe {
 
 Pipe make_pipe() {
   std::array<int, 2> ends{};
-  if (::pipe2(ends.data(), O_CLOEXEC) != 0) core::throw_run("no pipe for a reward's worker: {}", std::strerror(errno));
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+    core::throw_run("no pipe for a reward's worker: {}", std::strerror(errno));
   return {ends[0], ends[1]};
 }
 
@@ -49,9 +50,10 @@ int image_file(std::string_view image) {
   return fd;
 }
 
-// In the child. Async-signal-safe calls only: other threads of ours may have held any lock at the fork.
-[[noreturn]] void become(char* const* argv, const char* program, const Pipe& in, const Pipe& out, const Pipe& err,
-                         uint64_t memory_bytes, pid_t parent) {
+// In the child. Async-signal-safe calls only: other threads of ours may have held any lock at the
+// fork.
+[[noreturn]] void become(char* const* argv, const char* program, const Pipe& in, const Pipe& out,
+                         const Pipe& err, uint64_t memory_bytes, pid_t parent) {
   ::setpgid(0, 0);
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(126);
@@ -76,14 +78,15 @@ int image_file(std::string_view image) {
 
 }  // namespace
 
-Child::Child(const Command& command) {
+Child::Child(const WorkerCommand& command) {
   sigset_t broken_pipe;
   ::sigemptyset(&broken_pipe);
   ::sigaddset(&broken_pipe, SIGPIPE);
   ::pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);  // a dead worker is an outcome
   const Pipe in = make_pipe(), out = make_pipe(), err = make_pipe();
   int image = command.image.empty() ? -1 : image_file(command.image);
-  const std::string program = image < 0 ? command.argv.at(0) : fmt::format("/proc/self/fd/{}", image);
+  const std::string program =
+      image < 0 ? command.argv.at(0) : fmt::format("/proc/self/fd/{}", image);
   std::vector<char*> argv;
   for (const std::string& word : command.argv) argv.push_back(const_cast<char*>(word.c_str()));
   argv.push_back(nullptr);
@@ -124,8 +127,8 @@ ssize_t Child::read_talk() {
   return n;
 }
 
-Child::Exchange Child::exchange(std::string_view request, size_t num_lines, std::chrono::duration<double> deadline,
-                                size_t reply_bytes_max) {
+Child::Exchange Child::exchange(std::string_view request, size_t num_lines,
+                                std::chrono::duration<double> deadline, size_t reply_bytes_max) {
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + std::chrono::duration_cast<Clock::duration>(deadline);
   Exchange result;
@@ -133,17 +136,21 @@ Child::Exchange Child::exchange(std::string_view request, size_t num_lines, std:
   bool out_open = true;
   std::array<char, kPiece> piece;
   while (result.lines.size() < num_lines || !request.empty()) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(end - Clock::now()).count();
     if (left <= 0) return result.end = End::kTimeout, result;
-    std::array<pollfd, 3> fds = {{{out_, POLLIN, 0}, {err_, POLLIN, 0}, {request.empty() ? -1 : in_, POLLOUT, 0}}};
-    if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 60'000))) < 0 && errno != EINTR) {
+    std::array<pollfd, 3> fds = {
+        {{out_, POLLIN, 0}, {err_, POLLIN, 0}, {request.empty() ? -1 : in_, POLLOUT, 0}}};
+    if (::poll(fds.data(), fds.size(), static_cast<int>(std::min<int64_t>(left, 60'000))) < 0 &&
+        errno != EINTR) {
       core::throw_run("cannot wait for a reward's worker: {}", std::strerror(errno));
     }
     if (fds[1].revents != 0 && read_talk() == 0) close_fd(err_);
     if (fds[2].revents != 0) {
       const ssize_t n = ::write(in_, request.data(), request.size());
       if (n > 0) request.remove_prefix(static_cast<size_t>(n));
-      if (n < 0 && errno != EAGAIN && errno != EINTR) request = {};  // it no longer reads; its output may still come
+      if (n < 0 && errno != EAGAIN && errno != EINTR)
+        request = {};  // it no longer reads; its output may still come
     }
     if (fds[0].revents != 0) {
       const ssize_t n = ::read(out_, piece.data(), piece.size());
@@ -152,7 +159,8 @@ Child::Exchange Child::exchange(std::string_view request, size_t num_lines, std:
       received += n > 0 ? static_cast<size_t>(n) : 0;
     }
     size_t begin = 0;
-    for (size_t nl = pending_.find('\n'); nl != std::string::npos && result.lines.size() < num_lines;
+    for (size_t nl = pending_.find('\n');
+         nl != std::string::npos && result.lines.size() < num_lines;
          nl = pending_.find('\n', begin)) {
       result.lines.push_back(pending_.substr(begin, nl - begin));
       begin = nl + 1;
@@ -172,7 +180,8 @@ bool Child::quiet() {
 
 std::string Child::ending() {
   siginfo_t how{};
-  for (int i = 0; i < 20 && how.si_pid == 0; ++i) {  // not reaped: the destructor still has a group to kill
+  for (int i = 0; i < 20 && how.si_pid == 0;
+       ++i) {  // not reaped: the destructor still has a group to kill
     ::waitid(P_PID, static_cast<id_t>(pid_), &how, WEXITED | WNOHANG | WNOWAIT);
     if (how.si_pid == 0) std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }

@@ -1,4 +1,5 @@
-// Files that travel inside the library as bytes, so that nothing has to be found or installed when a plugin runs.
+// Files that travel inside the library as bytes, so that nothing has to be found or installed when
+// a plugin runs.
 #pragma once
 
 #include <string_view>

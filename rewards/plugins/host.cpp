@@ -1,9 +1,5 @@
-// The process that a C ABI plugin runs in: `ponder-reward-host FILE.so`. Travels inside the ponder program as bytes. Speaks
-// the same lines as the Python worker (pool.h).
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <unistd.h>
-
+// The process that a C ABI plugin runs in: `ponder-reward-host FILE.so`. Travels inside the ponder
+// program as bytes. Speaks the same lines as the Python worker (pool.h).
 #include <cmath>
 #include <cstring>
 #include <exception>
@@ -11,6 +7,10 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
+
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "rewards/reward_plugin.h"
 
@@ -33,7 +33,8 @@ Wire take_pipes() {
 
 void say(std::FILE* out, const Json& reply) {
   const std::string line = reply.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-  if (std::fwrite(line.data(), 1, line.size(), out) != line.size() || std::fflush(out) != 0) _exit(1);
+  if (std::fwrite(line.data(), 1, line.size(), out) != line.size() || std::fflush(out) != 0)
+    _exit(1);
 }
 
 using Score = decltype(&ponder_reward_score);
@@ -42,14 +43,18 @@ using Score = decltype(&ponder_reward_score);
 Score load(const char* path) {
   void* library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) throw std::runtime_error(dlerror());
-  const auto version = reinterpret_cast<decltype(&ponder_reward_abi_version)>(dlsym(library, "ponder_reward_abi_version"));
+  const auto version = reinterpret_cast<decltype(&ponder_reward_abi_version)>(
+      dlsym(library, "ponder_reward_abi_version"));
   const auto score = reinterpret_cast<Score>(dlsym(library, "ponder_reward_score"));
   if (version == nullptr || score == nullptr) {
-    throw std::runtime_error("no ponder_reward_abi_version or ponder_reward_score in it (extern \"C\"? see ponder/reward_plugin.h)");
+    throw std::runtime_error(
+        "no ponder_reward_abi_version or ponder_reward_score in it (extern \"C\"? see "
+        "ponder/reward_plugin.h)");
   }
   if (version() != PONDER_REWARD_ABI_VERSION) {
     throw std::runtime_error("built for ABI version " + std::to_string(version()) + ", expected " +
-                             std::to_string(PONDER_REWARD_ABI_VERSION) + ": build it again with this ponder's reward_plugin.h");
+                             std::to_string(PONDER_REWARD_ABI_VERSION) +
+                             ": build it again with this ponder's reward_plugin.h");
   }
   return score;
 }
@@ -65,14 +70,17 @@ std::string text_of(const Json& record, const char* key) {
   return found->is_string() ? found->get<std::string>() : found->dump();
 }
 
-ponder_text view(const std::string& text) { return {text.c_str(), text.size()}; }
+ponder_text view(const std::string& text) {
+  return {text.c_str(), text.size()};
+}
 
 Json reply_for(const Json& record, ponder_reward_result& result) {
   static const char* const kNames[] = {"none", "ok", "wrong", "unparsed", "refused"};
   Json reply = {{"index", record.at("index")}};
   result.reason[sizeof result.reason - 1] = '\0';
   if (result.status < 0 || result.status > PONDER_REWARD_REFUSED) {
-    reply["error"] = result.status == PONDER_REWARD_UNSET ? "gave no result for this record" : "gave an unknown status";
+    reply["error"] = result.status == PONDER_REWARD_UNSET ? "gave no result for this record"
+                                                          : "gave an unknown status";
   } else if (result.status == PONDER_REWARD_NONE || result.status == PONDER_REWARD_REFUSED) {
     reply["reward"] = nullptr;
   } else if (!std::isfinite(result.reward)) {
@@ -80,7 +88,8 @@ Json reply_for(const Json& record, ponder_reward_result& result) {
   } else {
     reply["reward"] = result.reward;
   }
-  if (!reply.contains("error") && result.status != PONDER_REWARD_NONE) reply["status"] = kNames[result.status];
+  if (!reply.contains("error") && result.status != PONDER_REWARD_NONE)
+    reply["status"] = kNames[result.status];
   if (result.reason[0] != '\0') reply["reason"] = result.reason;
   return reply;
 }
@@ -88,11 +97,13 @@ Json reply_for(const Json& record, ponder_reward_result& result) {
 Json judge(Score score, const Json& records) {
   std::vector<Texts> texts;
   for (const Json& record : records) {
-    texts.push_back({text_of(record, "prompt"), text_of(record, "completion"), text_of(record, "answer"),
-                     text_of(record, "finish_reason"), record.dump()});
+    texts.push_back({text_of(record, "prompt"), text_of(record, "completion"),
+                     text_of(record, "answer"), text_of(record, "finish_reason"), record.dump()});
   }
   std::vector<ponder_reward_record> views;
-  for (const Texts& t : texts) views.push_back({view(t.prompt), view(t.completion), view(t.answer), view(t.finish_reason), view(t.json)});
+  for (const Texts& t : texts)
+    views.push_back(
+        {view(t.prompt), view(t.completion), view(t.answer), view(t.finish_reason), view(t.json)});
   std::vector<ponder_reward_result> results(texts.size());
   for (auto& result : results) result.status = PONDER_REWARD_UNSET;
   const int32_t failed = score(views.data(), views.size(), results.data());

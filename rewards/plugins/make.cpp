@@ -16,9 +16,11 @@ struct PythonName {
 };
 
 std::optional<PythonName> python_name(const std::string& name) {
-  if (name.ends_with(".py") && (fs::exists(name) || name.find(' ') == std::string::npos)) return PythonName{name, ""};
+  if (name.ends_with(".py") && (fs::exists(name) || name.find(' ') == std::string::npos))
+    return PythonName{name, ""};
   const size_t colon = name.rfind(".py:");
-  if (colon == std::string::npos || name.find_first_of(" /", colon) != std::string::npos) return std::nullopt;
+  if (colon == std::string::npos || name.find_first_of(" /", colon) != std::string::npos)
+    return std::nullopt;
   return PythonName{name.substr(0, colon + 3), name.substr(colon + 4)};
 }
 
@@ -27,7 +29,8 @@ bool is_shared_object(const std::string& name) {
 }
 
 void must_exist(const std::string& file) {
-  if (!fs::is_regular_file(file)) core::throw_user("the reward {} does not load: no such file", file);
+  if (!fs::is_regular_file(file))
+    core::throw_user("the reward {} does not load: no such file", file);
 }
 
 std::string python() {
@@ -38,7 +41,8 @@ std::string python() {
 }  // namespace
 
 bool names_plugin(const std::string& name) {
-  return is_shared_object(name) || python_name(name) || name.find_first_of(" /") != std::string::npos;
+  return is_shared_object(name) || python_name(name) ||
+         name.find_first_of(" /") != std::string::npos;
 }
 
 std::unique_ptr<Reward> make_plugin(const RewardSpec& spec) {
@@ -46,16 +50,22 @@ std::unique_ptr<Reward> make_plugin(const RewardSpec& spec) {
   if (is_shared_object(spec.name)) {
     must_exist(spec.name);
     return std::make_unique<PluginReward>(
-        spec.name, Command{{"ponder-reward-host", fs::absolute(spec.name).string()}, plugin_host()}, Protocol::kList, options);
+        spec.name,
+        WorkerCommand{{"ponder-reward-host", fs::absolute(spec.name).string()}, plugin_host()},
+        Protocol::kList, options);
   }
   if (const auto named = python_name(spec.name)) {
     must_exist(named->file);
     return std::make_unique<PluginReward>(
-        spec.name, Command{{python(), "-c", std::string(python_worker()), named->file, named->function}, {}}, Protocol::kList,
-        options);
+        spec.name,
+        WorkerCommand{{python(), "-c", std::string(python_worker()), named->file, named->function},
+                      {}},
+        Protocol::kList, options);
   }
   if (spec.name.find(' ') == std::string::npos) must_exist(spec.name);
-  return std::make_unique<PluginReward>(spec.name, Command{{"/bin/sh", "-c", "exec " + spec.name}, {}}, Protocol::kLines, options);
+  return std::make_unique<PluginReward>(spec.name,
+                                        WorkerCommand{{"/bin/sh", "-c", "exec " + spec.name}, {}},
+                                        Protocol::kLines, options);
 }
 
 }  // namespace ponder::rewards

@@ -9,7 +9,8 @@ namespace ponder::rewards {
 
 std::string record_of(const data::Prompt& prompt, const data::Completion& completion) {
   data::Json record = prompt.columns.is_object() ? prompt.columns : data::Json::object();
-  if (!record.contains("prompt")) record["prompt"] = prompt.text;  // a conversation stands in the columns as it came
+  if (!record.contains("prompt"))
+    record["prompt"] = prompt.text;  // a conversation stands in the columns as it came
   record["completion"] = completion.text;
   record["answer"] = prompt.answer;
   record["finish_reason"] = data::name_of(completion.finish_reason);
@@ -18,7 +19,8 @@ std::string record_of(const data::Prompt& prompt, const data::Completion& comple
   return record.dump(-1, ' ', false, data::Json::error_handler_t::replace);
 }
 
-PluginReward::PluginReward(std::string name, Command command, Protocol protocol, const PluginOptions& options)
+PluginReward::PluginReward(std::string name, WorkerCommand command, Protocol protocol,
+                           const PluginOptions& options)
     : name_(std::move(name)), command_(std::move(command)), protocol_(protocol), options_(options) {
   for (int64_t i = 0; i < options.workers; ++i) threads_.emplace_back([this] { serve(); });
   std::unique_lock lock(mutex_);
@@ -41,14 +43,16 @@ PluginReward::~PluginReward() {
   for (std::thread& thread : threads_) thread.join();
 }
 
-Judgement PluginReward::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+Judgement PluginReward::judge(const data::Prompt& prompt,
+                              const data::Completion& completion) const {
   const Sample sample{&prompt, &completion};
   return judge_all({&sample, 1})[0];
 }
 
 std::vector<Judgement> PluginReward::judge_all(std::span<const Sample> samples) const {
   std::vector<std::string> records;
-  for (const Sample& sample : samples) records.push_back(record_of(*sample.prompt, *sample.completion));
+  for (const Sample& sample : samples)
+    records.push_back(record_of(*sample.prompt, *sample.completion));
   std::vector<Judgement> out(samples.size());
   size_t open = samples.size();
   std::unique_lock lock(mutex_);
@@ -102,7 +106,8 @@ void PluginReward::serve_batch(Worker& worker, const std::vector<Job>& jobs) {
       continue;
     }
     const Attempt alone = counted(worker, {&records[i], 1});
-    *jobs[i].out = alone.failure.empty() ? alone.judgements[0] : Judgement{std::nullopt, alone.status, alone.failure};
+    *jobs[i].out = alone.failure.empty() ? alone.judgements[0]
+                                         : Judgement{std::nullopt, alone.status, alone.failure};
   }
   const std::lock_guard lock(mutex_);
   for (const Job& job : jobs) {

@@ -1,6 +1,7 @@
-// A plugin as a reward: records in, judgements out, by a pool of worker processes. Each process belongs to one thread of the
-// pool, which hands it what waits in the queue as one batch. A batch that fails (exception, crash, time-out, garbage) is
-// tried again record by record, so that only the guilty completion is counted as failed; the process is replaced.
+// A plugin as a reward: records in, judgements out, by a pool of worker processes. Each process
+// belongs to one thread of the pool, which hands it what waits in the queue as one batch. A batch
+// that fails (exception, crash, time-out, garbage) is tried again record by record, so that only
+// the guilty completion is counted as failed; the process is replaced.
 #pragma once
 
 #include <condition_variable>
@@ -18,8 +19,10 @@ std::string record_of(const data::Prompt& prompt, const data::Completion& comple
 
 class PluginReward : public Reward {
  public:
-  // Throws UserError when a first worker does not get ready: wrong file, missing function, another ABI version.
-  PluginReward(std::string name, Command command, Protocol protocol, const PluginOptions& options);
+  // Throws UserError when a first worker does not get ready: wrong file, missing function, another
+  // ABI version.
+  PluginReward(std::string name, WorkerCommand command, Protocol protocol,
+               const PluginOptions& options);
   ~PluginReward() override;
 
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
@@ -38,21 +41,22 @@ class PluginReward : public Reward {
   Attempt counted(Worker& worker, std::span<const std::string* const> records);
 
   std::string name_;
-  Command command_;
+  WorkerCommand command_;
   Protocol protocol_;
   PluginOptions options_;
   mutable std::mutex mutex_;
   mutable std::condition_variable work_ready_, some_done_;
-  mutable std::deque<Job> jobs_;                // guarded by mutex_
-  std::map<std::string, double> metrics_;       // guarded by mutex_
-  std::optional<std::string> first_start_;      // guarded by mutex_: "" or why the first worker is not ready
-  bool trial_begun_ = false;                    // guarded by mutex_
-  bool closing_ = false;                        // guarded by mutex_
+  mutable std::deque<Job> jobs_;           // guarded by mutex_
+  std::map<std::string, double> metrics_;  // guarded by mutex_
+  std::optional<std::string>
+      first_start_;           // guarded by mutex_: "" or why the first worker is not ready
+  bool trial_begun_ = false;  // guarded by mutex_
+  bool closing_ = false;      // guarded by mutex_
   std::vector<std::thread> threads_;
 };
 
-// The plugin that `spec` names. Throws UserError. See reward.h's make_reward for the forms; the interpreter is "python3" or
-// what PONDER_PYTHON names.
+// The plugin that `spec` names. Throws UserError. See reward.h's make_reward for the forms; the
+// interpreter is "python3" or what PONDER_PYTHON names.
 std::unique_ptr<Reward> make_plugin(const RewardSpec& spec);
 // Whether a reward's name means a plugin.
 bool names_plugin(const std::string& name);

@@ -13,7 +13,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kPython = R"("""The reward NAME: 1 where the completion's last word is the answer.
+constexpr const char* kPython =
+    R"("""The reward NAME: 1 where the completion's last word is the answer.
 
 Judges lists: one float for each completion, in the same order; None where the reward does not apply. Every column of
 the dataset can be taken by its name. Test it with: make test
@@ -85,7 +86,8 @@ int32_t ponder_reward_score(const ponder_reward_record* records, size_t count, p
 }
 )";
 
-constexpr const char* kCases = R"({"prompt": "6 times 7?", "completion": "It is 42", "answer": "42", "expected": 1}
+constexpr const char* kCases =
+    R"({"prompt": "6 times 7?", "completion": "It is 42", "answer": "42", "expected": 1}
 {"prompt": "6 times 7?", "completion": "It is 43", "answer": "42", "expected": 0}
 {"prompt": "6 times 7?", "completion": "", "answer": "42", "expected": 0}
 {"prompt": "Say hello.", "completion": "Hello", "answer": null, "expected": null}
@@ -99,7 +101,8 @@ constexpr const char* kReadme = R"(# NAME
 In a recipe: `reward_funcs = ["path/to/NAME/FILE"]`. Each line of `cases.jsonl` is a record with the reward that is expected.
 )";
 
-constexpr const char* kMakeTest = "PONDER ?= ponder\n\ntest: FILE\n\t$(PONDER) reward test ./FILE --cases cases.jsonl\n";
+constexpr const char* kMakeTest =
+    "PONDER ?= ponder\n\ntest: FILE\n\t$(PONDER) reward test ./FILE --cases cases.jsonl\n";
 
 struct Language {
   const char *extension, *source, *rule;
@@ -108,15 +111,22 @@ struct Language {
 const std::map<std::string, Language>& languages() {
   static const std::map<std::string, Language> all = {
       {"python", {".py", kPython, ""}},
-      {"cpp", {".cpp", kCpp, "\nNAME.so: NAME.cpp reward_plugin.h\n\t$(CXX) -std=c++20 -O2 -Wall -shared -fPIC $< -o $@\n"}},
-      {"c", {".c", kC, "\nNAME.so: NAME.c reward_plugin.h\n\t$(CC) -O2 -Wall -shared -fPIC $< -o $@\n"}},
+      {"cpp",
+       {".cpp", kCpp,
+        "\nNAME.so: NAME.cpp reward_plugin.h\n\t$(CXX) -std=c++20 -O2 -Wall -shared -fPIC $< -o "
+        "$@\n"}},
+      {"c",
+       {".c", kC, "\nNAME.so: NAME.c reward_plugin.h\n\t$(CC) -O2 -Wall -shared -fPIC $< -o $@\n"}},
   };
   return all;
 }
 
 std::string filled(std::string text, const std::string& name, const std::string& file) {
-  for (const auto& [word, value] : {std::pair<std::string, std::string>{"NAME", name}, {"FILE", file}}) {
-    for (size_t at = text.find(word); at != std::string::npos; at = text.find(word, at + value.size())) text.replace(at, word.size(), value);
+  for (const auto& [word, value] :
+       {std::pair<std::string, std::string>{"NAME", name}, {"FILE", file}}) {
+    for (size_t at = text.find(word); at != std::string::npos;
+         at = text.find(word, at + value.size()))
+      text.replace(at, word.size(), value);
   }
   return text;
 }
@@ -127,17 +137,22 @@ std::vector<fs::path> write_skeleton(const fs::path& path, const std::string& la
   std::vector<std::string> known;
   for (const auto& [name, about] : languages()) known.push_back(name);
   const auto chosen = languages().find(language);
-  if (chosen == languages().end()) core::throw_user("unknown language '{}'{}", language, core::suggestion(language, known));
+  if (chosen == languages().end())
+    core::throw_user("unknown language '{}'{}", language, core::suggestion(language, known));
   const std::string name = path.filename().string();
   const bool word = !name.empty() && !std::isdigit(static_cast<unsigned char>(name[0])) &&
-                    std::all_of(name.begin(), name.end(), [](unsigned char c) { return std::isalnum(c) || c == '_'; });
-  if (!word) core::throw_user("the reward's name '{}' is no identifier: use letters, digits and _", name);
+                    std::all_of(name.begin(), name.end(),
+                                [](unsigned char c) { return std::isalnum(c) || c == '_'; });
+  if (!word)
+    core::throw_user("the reward's name '{}' is no identifier: use letters, digits and _", name);
   if (fs::exists(path)) core::throw_user("{} exists already", path.string());
   const auto& [extension, source, rule] = chosen->second;
   const std::string file = name + (language == "python" ? ".py" : ".so");
   const std::string makefile = std::string(kMakeTest) + rule;
-  std::vector<std::pair<std::string, std::string>> files = {
-      {name + extension, source}, {"cases.jsonl", kCases}, {"Makefile", makefile}, {"README.md", kReadme}};
+  std::vector<std::pair<std::string, std::string>> files = {{name + extension, source},
+                                                            {"cases.jsonl", kCases},
+                                                            {"Makefile", makefile},
+                                                            {"README.md", kReadme}};
   fs::create_directories(path);
   std::vector<fs::path> written;
   for (const auto& [file_name, text] : files) {

@@ -24,7 +24,8 @@ const Json* field(const Json& reply, const char* key) {
 ScoreStatus status_of(const Json& reply, ScoreStatus otherwise) {
   const Json* name = field(reply, "status");
   if (name == nullptr) return otherwise;
-  for (const auto status : {ScoreStatus::kOk, ScoreStatus::kWrong, ScoreStatus::kUnparsed, ScoreStatus::kRefused}) {
+  for (const auto status :
+       {ScoreStatus::kOk, ScoreStatus::kWrong, ScoreStatus::kUnparsed, ScoreStatus::kRefused}) {
     if (*name == data::name_of(status)) return status;
   }
   return otherwise;
@@ -40,21 +41,25 @@ std::string last_line(std::string_view talk) {
 }  // namespace
 
 void bind(core::Binder& b, PluginOptions& o) {
-  b.field("deadline_s", o.deadline_s, "seconds that one call of the plugin may take", {.low = 0.001});
+  b.field("deadline_s", o.deadline_s, "seconds that one call of the plugin may take",
+          {.low = 0.001});
   b.field("memory_mb", o.memory_mb, "address space of each worker process; 0: no cap", {.low = 0});
   b.field("workers", o.workers, "worker processes", {.low = 1, .high = 256});
   b.field("batch_size", o.batch_size, "completions in one call, at most", {.low = 1, .high = 4096});
 }
 
 Judgement judgement_from(const Json& reply) {
-  if (!reply.is_object()) return {std::nullopt, ScoreStatus::kCrashed, "the reply is no JSON object"};
+  if (!reply.is_object())
+    return {std::nullopt, ScoreStatus::kCrashed, "the reply is no JSON object"};
   Judgement out;
   if (const Json* error = field(reply, "error")) {
     out.reason = error->is_string() ? error->get<std::string>() : error->dump();
     return out;
   }
-  if (!reply.contains("reward")) return {std::nullopt, ScoreStatus::kCrashed, "the reply has no \"reward\""};
-  if (const Json* reason = field(reply, "reason"); reason != nullptr && reason->is_string()) out.reason = *reason;
+  if (!reply.contains("reward"))
+    return {std::nullopt, ScoreStatus::kCrashed, "the reply has no \"reward\""};
+  if (const Json* reason = field(reply, "reason"); reason != nullptr && reason->is_string())
+    out.reason = *reason;
   const Json* reward = field(reply, "reward");
   if (reward == nullptr) {
     out.status = status_of(reply, ScoreStatus::kRefused);
@@ -62,10 +67,13 @@ Judgement judgement_from(const Json& reply) {
     if (out.reason.empty()) out.reason = "the plugin gave no reward (None)";
     return out;
   }
-  if (!reward->is_number()) return {std::nullopt, ScoreStatus::kCrashed, "the reward is no number: " + text::shortened(reward->dump())};
+  if (!reward->is_number())
+    return {std::nullopt, ScoreStatus::kCrashed,
+            "the reward is no number: " + text::shortened(reward->dump())};
   const double value = *reward;
   if (!std::isfinite(value) || std::abs(value) > kRewardMax) {
-    return {std::nullopt, ScoreStatus::kCrashed, fmt::format("the reward {} is outside ±{}", value, kRewardMax)};
+    return {std::nullopt, ScoreStatus::kCrashed,
+            fmt::format("the reward {} is outside ±{}", value, kRewardMax)};
   }
   out.value = value;
   out.status = status_of(reply, value > 0 ? ScoreStatus::kOk : ScoreStatus::kWrong);
@@ -78,7 +86,7 @@ Judgement judgement_from(const Json& reply) {
   return out;
 }
 
-Worker::Worker(Command command, Protocol protocol, const PluginOptions& options)
+Worker::Worker(WorkerCommand command, Protocol protocol, const PluginOptions& options)
     : command_(std::move(command)), protocol_(protocol), options_(options) {
   command_.memory_bytes = static_cast<uint64_t>(options.memory_mb) << 20;
 }
@@ -102,7 +110,8 @@ std::string Worker::start() {
 }
 
 size_t Worker::batch_limit() const {
-  return protocol_ == Protocol::kList || echoes_index_ ? static_cast<size_t>(options_.batch_size) : 1;
+  return protocol_ == Protocol::kList || echoes_index_ ? static_cast<size_t>(options_.batch_size)
+                                                       : 1;
 }
 
 std::string Worker::request(std::span<const std::string* const> records) {
@@ -129,7 +138,8 @@ Attempt Worker::failed(const Child::Exchange& exchange) {
     out.failure = "the worker ended: ";
     const std::string how = child_->ending();
     out.failure += how.empty() ? "it closed its output" : how;
-    if (const std::string line = last_line(child_->talk()); !line.empty()) out.failure += ": " + line;
+    if (const std::string line = last_line(child_->talk()); !line.empty())
+      out.failure += ": " + line;
   }
   child_.reset();
   return out;
@@ -143,18 +153,22 @@ Attempt Worker::garbage(const std::string& what) {
 }
 
 Attempt Worker::judge(std::span<const std::string* const> records) {
-  if (const std::string problem = start(); !problem.empty()) return garbage("the worker does not start: " + problem);
+  if (const std::string problem = start(); !problem.empty())
+    return garbage("the worker does not start: " + problem);
   const bool list = protocol_ == Protocol::kList;
   const auto exchange = child_->exchange(request(records), list ? 1 : records.size(),
-                                         std::chrono::duration<double>(options_.deadline_s), kReplyBytesMax * (records.size() + 1));
+                                         std::chrono::duration<double>(options_.deadline_s),
+                                         kReplyBytesMax * (records.size() + 1));
   if (exchange.end != Child::End::kDone) return failed(exchange);
   std::vector<Json> replies;
   for (const std::string& line : exchange.lines) {
     replies.push_back(Json::parse(line, nullptr, false));
-    if (replies.back().is_discarded()) return garbage("the reply is no JSON: " + text::shortened(line));
+    if (replies.back().is_discarded())
+      return garbage("the reply is no JSON: " + text::shortened(line));
   }
   if (list) {
-    if (const Json& reply = replies[0]; reply.is_object()) {  // the call failed, the process is well
+    if (const Json& reply = replies[0];
+        reply.is_object()) {  // the call failed, the process is well
       Attempt out;
       out.failure = judgement_from(reply).reason;
       return out;
@@ -165,7 +179,8 @@ Attempt Worker::judge(std::span<const std::string* const> records) {
 }
 
 Attempt Worker::read_replies(const std::vector<Json>& replies, size_t count) {
-  if (replies.size() != count) return garbage(fmt::format("{} replies for {} records", replies.size(), count));
+  if (replies.size() != count)
+    return garbage(fmt::format("{} replies for {} records", replies.size(), count));
   std::vector<const Json*> by_index(count);
   const bool echoes = replies[0].is_object() && field(replies[0], "index") != nullptr;
   for (size_t i = 0; i < count; ++i) {
@@ -174,10 +189,13 @@ Attempt Worker::read_replies(const std::vector<Json>& replies, size_t count) {
       by_index[0] = &replies[0];
       continue;
     }
-    if (index == nullptr || !index->is_number_integer()) return garbage("a reply does not name its index");
+    if (index == nullptr || !index->is_number_integer())
+      return garbage("a reply does not name its index");
     const int64_t at = index->get<int64_t>() - first_index_;
-    if (at < 0 || at >= static_cast<int64_t>(count) || by_index[static_cast<size_t>(at)] != nullptr) {
-      return garbage(fmt::format("a reply names index {}, which was not asked for or answered before", index->dump()));
+    if (at < 0 || at >= static_cast<int64_t>(count) ||
+        by_index[static_cast<size_t>(at)] != nullptr) {
+      return garbage(fmt::format(
+          "a reply names index {}, which was not asked for or answered before", index->dump()));
     }
     by_index[static_cast<size_t>(at)] = &replies[i];
   }

@@ -1,10 +1,15 @@
-// One worker of a plugin: a child process and the lines it speaks. Not thread-safe; used by the one thread that made it.
+// One worker of a plugin: a child process and the lines it speaks. Not thread-safe; used by the one
+// thread that made it.
 //
-// Records go out as JSON objects {"index", "prompt", "completion", "answer", "finish_reason", every other column}; replies are
-// {"reward": number or null, "index", "status", "reason", "parts"}, all but the first optional, or {"error": text}.
-//  - kList (our own hosts): a line with a list of records, answered by a line with a list of replies that name each index;
+// Records go out as JSON objects {"index", "prompt", "completion", "answer", "finish_reason", every
+// other column}; replies are
+// {"reward": number or null, "index", "status", "reason", "parts"}, all but the first optional, or
+// {"error": text}.
+//  - kList (our own hosts): a line with a list of records, answered by a line with a list of
+//  replies that name each index;
 //    at the start one line {"ready": true} or {"error": text}.
-//  - kLines (any program): a record a line, a reply a line. A program that echoes "index" is given whole batches; one that
+//  - kLines (any program): a record a line, a reply a line. A program that echoes "index" is given
+//  whole batches; one that
 //    does not is given one record at a time, so that no reply can be taken for another's.
 #pragma once
 
@@ -29,24 +34,27 @@ void bind(core::Binder& b, PluginOptions& o);
 
 enum class Protocol { kList, kLines };
 
-// What came of handing records to a worker. Either `judgements` has one for each, or `failure` says what went wrong.
+// What came of handing records to a worker. Either `judgements` has one for each, or `failure` says
+// what went wrong.
 struct Attempt {
   std::vector<Judgement> judgements;
   data::ScoreStatus status = data::ScoreStatus::kCrashed;  // of the failure
   std::string failure;
 };
 
-// A reply as a judgement. Rewards that are no finite number within ±1e6 are a crash of that completion.
+// A reply as a judgement. Rewards that are no finite number within ±1e6 are a crash of that
+// completion.
 Judgement judgement_from(const data::Json& reply);
 
 class Worker {
  public:
-  Worker(Command command, Protocol protocol, const PluginOptions& options);
+  Worker(WorkerCommand command, Protocol protocol, const PluginOptions& options);
 
   // Starts the process where none runs. "" or why it is not ready.
   std::string start();
 
-  // Judges `records` (JSON objects as text, without "index"). After any failure the process is killed.
+  // Judges `records` (JSON objects as text, without "index"). After any failure the process is
+  // killed.
   Attempt judge(std::span<const std::string* const> records);
 
   // How many records the next judge() may be given.
@@ -59,7 +67,7 @@ class Worker {
   Attempt garbage(const std::string& what);
   Attempt read_replies(const std::vector<data::Json>& replies, size_t count);
 
-  Command command_;
+  WorkerCommand command_;
   Protocol protocol_;
   PluginOptions options_;
   std::unique_ptr<Child> child_;

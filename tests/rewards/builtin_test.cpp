@@ -1,8 +1,8 @@
 // The built-in rewards of form, match and length, by name as a recipe gives them.
+#include <cmath>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <cmath>
 
 #include "core/error.h"
 #include "rewards/tags.h"
@@ -17,21 +17,25 @@ using data::Json;
 using data::ScoreStatus;
 using ::testing::HasSubstr;
 
-Judgement judge(const std::string& spec, const std::string& text, const Json& answer = nullptr, const std::string& prompt = "") {
+Judgement judge(const std::string& spec, const std::string& text, const Json& answer = nullptr,
+                const std::string& prompt = "") {
   return make_reward(spec)->judge(prompt_with(answer, prompt), stopped(text));
 }
 
 TEST(Text, PrefillIsWhatTheTemplateOpened) {
   EXPECT_EQ(text::prefill("Q\nAssistant:<think>\n"), "<think>\n");
   EXPECT_EQ(text::prefill("Q <reasoning> <think>"), "<reasoning> <think>");
-  for (const char* prompt : {"", "Assistant:", "<|im_start|>assistant\n", "a > b", "x</think>", "<>", "< think>", "is 3<4>"}) EXPECT_EQ(text::prefill(prompt), "") << prompt;
+  for (const char* prompt : {"", "Assistant:", "<|im_start|>assistant\n", "a > b", "x</think>",
+                             "<>", "< think>", "is 3<4>"})
+    EXPECT_EQ(text::prefill(prompt), "") << prompt;
 }
 
 TEST(Text, CodePointsAreReadOrReplaced) {
   const std::string text = "a\xC3\xBC\xE6\x95\xB0\xF0\x9F\x98\x80\xFF\xED\xA0\x80\xC0\xAFz\xE6";
   std::vector<uint32_t> got;
   for (size_t at = 0; at < text.size();) got.push_back(text::next_code_point(text, at));
-  const std::vector<uint32_t> want = {'a', 0xFC, 0x6570, 0x1F600, 0xFFFD, 0xFFFD, 0xFFFD, 0xFFFD, 0xFFFD, 0xFFFD, 'z', 0xFFFD};
+  const std::vector<uint32_t> want = {'a',    0xFC,   0x6570, 0x1F600, 0xFFFD, 0xFFFD,
+                                      0xFFFD, 0xFFFD, 0xFFFD, 0xFFFD,  'z',    0xFFFD};
   EXPECT_EQ(got, want);
 }
 
@@ -43,7 +47,8 @@ TEST(Format, IsJudgedOnTheRenderedText) {
 
 TEST(TagCount, IsAQuarterForEachTagOnItsLine) {
   EXPECT_EQ(judge("tag_count", "<think>\na\n</think>\n<answer>\nb\n</answer>").value, 1.0);
-  EXPECT_EQ(judge("tag_count", "a\n</think>\n<answer>\nb\n</answer>", nullptr, "Q<think>\n").value, 1.0);
+  EXPECT_EQ(judge("tag_count", "a\n</think>\n<answer>\nb\n</answer>", nullptr, "Q<think>\n").value,
+            1.0);
   EXPECT_EQ(judge("tag_count", "<think>\na\n</think>\n<answer>\nb").value, 0.75);
   EXPECT_EQ(judge("tag_count", "<think>\n<think>\na").value, 0.0);
 }
@@ -67,7 +72,12 @@ TEST(OneAnswer, RefusesNoneAndSeveral) {
 }
 
 TEST(ExactMatch, ComparesTheFinalAnswer) {
-  const struct { const char* text; Json answer; double value; ScoreStatus status; } cases[] = {
+  const struct {
+    const char* text;
+    Json answer;
+    double value;
+    ScoreStatus status;
+  } cases[] = {
       {"<think>x</think><answer> New  York\n</answer>", "New York", 1, ScoreStatus::kOk},
       {R"(so \boxed{New York})", "New York", 1, ScoreStatus::kOk},
       {"New York", "New York", 1, ScoreStatus::kOk},
@@ -85,11 +95,18 @@ TEST(ExactMatch, ComparesTheFinalAnswer) {
   EXPECT_EQ(judge("exact_match{ignore_case = true}", "new york", "New York").value, 1.0);
   EXPECT_EQ(judge("exact_match", "x").value, std::nullopt);
   EXPECT_EQ(judge("exact_match", "x", Json::object()).status, ScoreStatus::kRefused);
-  EXPECT_EQ(make_reward("exact_match")->judge(prompt_with("a"), stopped("a", FinishReason::kLength)).value, 0.0);
+  EXPECT_EQ(make_reward("exact_match")
+                ->judge(prompt_with("a"), stopped("a", FinishReason::kLength))
+                .value,
+            0.0);
 }
 
 TEST(MultipleChoice, WantsOneLetter) {
-  const struct { const char* text; double value; ScoreStatus status; } cases[] = {
+  const struct {
+    const char* text;
+    double value;
+    ScoreStatus status;
+  } cases[] = {
       {"<answer>B</answer>", 1, ScoreStatus::kOk},
       {"<answer>(B)</answer>", 1, ScoreStatus::kOk},
       {"<answer>b.</answer>", 1, ScoreStatus::kOk},
@@ -115,13 +132,15 @@ TEST(MultipleChoice, WantsOneLetter) {
     EXPECT_EQ(got.value, c.value) << got.reason;
     EXPECT_EQ(got.status, c.status) << got.reason;
   }
-  for (const Json& gold : {Json(), Json("Paris"), Json(2)}) EXPECT_EQ(judge("multiple_choice", "B", gold).value, std::nullopt);
+  for (const Json& gold : {Json(), Json("Paris"), Json(2)})
+    EXPECT_EQ(judge("multiple_choice", "B", gold).value, std::nullopt);
 }
 
 TEST(Regex, MatchesInLinearTime) {
   EXPECT_EQ(judge(R"(regex{pattern = '\d+ apples'})", " 12 apples\n").value, 1.0);
   EXPECT_EQ(judge(R"(regex{pattern = '\d+ apples'})", "I have 12 apples").value, 0.0);
-  EXPECT_EQ(judge(R"(regex{pattern = '\d+ apples', whole = false})", "I have 12 apples").value, 1.0);
+  EXPECT_EQ(judge(R"(regex{pattern = '\d+ apples', whole = false})", "I have 12 apples").value,
+            1.0);
   EXPECT_EQ(judge("regex", "aab", "a+b").value, 1.0);
   EXPECT_EQ(judge("regex", "x").value, std::nullopt);
   EXPECT_EQ(judge("regex", "x", "(").status, ScoreStatus::kRefused);
@@ -129,14 +148,20 @@ TEST(Regex, MatchesInLinearTime) {
   EXPECT_EQ(judge("regex{pattern = '(a*)*b'}", std::string(1 << 20, 'a')).value, 0.0);
 }
 
-Judgement with_tokens(const std::string& spec, int64_t tokens, const std::string& text = "<answer>1</answer>", const Json& answer = 1) {
-  return make_reward(spec)->judge(prompt_with(answer, "", {{"completion_tokens", tokens}}), stopped(text));
+Judgement with_tokens(const std::string& spec, int64_t tokens,
+                      const std::string& text = "<answer>1</answer>", const Json& answer = 1) {
+  return make_reward(spec)->judge(prompt_with(answer, "", {{"completion_tokens", tokens}}),
+                                  stopped(text));
 }
 
 TEST(Overlong, FollowsDaposEquation) {
   const std::string spec = "overlong{max_length = 100, cache = 20}";
-  const struct { int64_t tokens; double value; } cases[] = {{0, 0}, {80, 0}, {81, -0.05}, {90, -0.5}, {100, -1}, {101, -1}, {5000, -1}};
-  for (const auto& c : cases) EXPECT_DOUBLE_EQ(with_tokens(spec, c.tokens).value.value(), c.value) << c.tokens;
+  const struct {
+    int64_t tokens;
+    double value;
+  } cases[] = {{0, 0}, {80, 0}, {81, -0.05}, {90, -0.5}, {100, -1}, {101, -1}, {5000, -1}};
+  for (const auto& c : cases)
+    EXPECT_DOUBLE_EQ(with_tokens(spec, c.tokens).value.value(), c.value) << c.tokens;
   data::Completion completion = stopped("x");
   completion.token_ids.assign(90, 7);
   EXPECT_DOUBLE_EQ(make_reward(spec)->judge({}, completion).value.value(), -0.5);
@@ -151,7 +176,8 @@ TEST(Cosine, RewardsShortRightAndLongWrongAnswers) {
   EXPECT_DOUBLE_EQ(with_tokens(spec, 100).value.value(), 0.5);
   EXPECT_DOUBLE_EQ(with_tokens(spec, 200).value.value(), 0.5);
   EXPECT_DOUBLE_EQ(with_tokens(spec, 0, wrong).value.value(), -1.0);
-  EXPECT_DOUBLE_EQ(with_tokens(spec, 25, wrong).value.value(), -0.5 + -0.5 * (1 + std::sqrt(0.5)) / 2);
+  EXPECT_DOUBLE_EQ(with_tokens(spec, 25, wrong).value.value(),
+                   -0.5 + -0.5 * (1 + std::sqrt(0.5)) / 2);
   EXPECT_DOUBLE_EQ(with_tokens(spec, 100, wrong).value.value(), -0.5);
   EXPECT_EQ(with_tokens(spec, 5, wrong, nullptr).value, std::nullopt);
 }
@@ -162,12 +188,15 @@ TEST(Repetition, IsTheShareOfRepeatedNgrams) {
   EXPECT_DOUBLE_EQ(judge("repetition{ngram = 2}", "one").value.value(), 0.0);
   EXPECT_DOUBLE_EQ(judge("repetition{ngram = 2}", "all of these differ").value.value(), 0.0);
   EXPECT_DOUBLE_EQ(judge("repetition{ngram = 2}", "this this THIS this").value.value(), -2.0 / 3);
-  EXPECT_DOUBLE_EQ(judge("repetition{ngram = 2, max_penalty = -0.5}", "a b a b a").value.value(), -0.25);
+  EXPECT_DOUBLE_EQ(judge("repetition{ngram = 2, max_penalty = -0.5}", "a b a b a").value.value(),
+                   -0.25);
   EXPECT_THROW(make_reward("repetition{max_penalty = 1}"), core::UserError);
 }
 
 TEST(MakeReward, NamesWhatIsWrongWithOptions) {
-  const struct { const char *spec, *complaint; } cases[] = {
+  const struct {
+    const char *spec, *complaint;
+  } cases[] = {
       {"overlong{max_lenght = 3}", "did you mean 'max_length'?"},
       {"overlong{max_length = 'x'}", "expected an integer"},
       {"overlong{max_length}", "reward overlong"},
@@ -189,12 +218,26 @@ TEST(MakeReward, NamesWhatIsWrongWithOptions) {
 // Every built-in reward stands any bytes.
 TEST(BuiltIns, StandHostileText) {
   using namespace std::string_literals;
-  std::vector<std::string> texts = {"", "\0\0"s, "\xff\xfe", "<", "```", "```json\n", "\\", "\\boxed{", std::string(300'000, '{'), std::string(300'000, '['), std::string(300'000, '\\')};
+  std::vector<std::string> texts = {"",
+                                    "\0\0"s,
+                                    "\xff\xfe",
+                                    "<",
+                                    "```",
+                                    "```json\n",
+                                    "\\",
+                                    "\\boxed{",
+                                    std::string(300'000, '{'),
+                                    std::string(300'000, '['),
+                                    std::string(300'000, '\\')};
   std::string tags, words;
-  for (int i = 0; i < 20'000; ++i) tags += "<think></think><answer>\\boxed{", words += "the ```\n. \xE6\x95\xB0 A, B or ";
+  for (int i = 0; i < 20'000; ++i)
+    tags += "<think></think><answer>\\boxed{", words += "the ```\n. \xE6\x95\xB0 A, B or ";
   texts.push_back(tags);
   texts.push_back(words);
-  const data::Prompt prompt = prompt_with("B", "Q", {{"completion_tokens", 3}, {"instruction_id_list", {"punctuation:no_comma"}}, {"kwargs", {nullptr}}});
+  const data::Prompt prompt = prompt_with("B", "Q",
+                                          {{"completion_tokens", 3},
+                                           {"instruction_id_list", {"punctuation:no_comma"}},
+                                           {"kwargs", {nullptr}}});
   for (const std::string& name : reward_names()) {
     const auto reward = make_reward(name);
     for (const std::string& text : texts) {

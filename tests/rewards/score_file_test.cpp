@@ -1,9 +1,9 @@
 #include "rewards/score_file.h"
 
+#include <sstream>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <sstream>
 
 #include "core/error.h"
 #include "tests/rewards/support.h"
@@ -22,7 +22,8 @@ struct Scored {
 Scored score(const std::string& input, ScoreRequest request) {
   const Files files;
   request.input = files.write("in.jsonl", input);
-  if (request.rewards.reward_weights.empty()) request.rewards.reward_weights.assign(request.rewards.reward_funcs.size(), 1.0);
+  if (request.rewards.reward_weights.empty())
+    request.rewards.reward_weights.assign(request.rewards.reward_funcs.size(), 1.0);
   const std::string path = files.path() / "out.jsonl";
   std::FILE* out = std::fopen(path.c_str(), "w");
   Scored result;
@@ -41,10 +42,16 @@ ScoreRequest with(std::vector<std::string> rewards) {
 
 TEST(ScoreFile, LinesComeOutInOrder) {
   std::string input;
-  for (int i = 0; i < 5000; ++i) input += Json{{"prompt", "p"}, {"completion", fmt::format("<answer>{}</answer>", i)}, {"answer", i % 7 == 0 ? i + 1 : i}}.dump() + "\n";
+  for (int i = 0; i < 5000; ++i)
+    input += Json{{"prompt", "p"},
+                  {"completion", fmt::format("<answer>{}</answer>", i)},
+                  {"answer", i % 7 == 0 ? i + 1 : i}}
+                 .dump() +
+             "\n";
   const Scored got = score(input, with({"accuracy"}));
   ASSERT_EQ(got.lines.size(), 5000u);
-  for (size_t i = 0; i < got.lines.size(); ++i) ASSERT_EQ(got.lines[i]["reward"], i % 7 == 0 ? 0.0 : 1.0) << i;
+  for (size_t i = 0; i < got.lines.size(); ++i)
+    ASSERT_EQ(got.lines[i]["reward"], i % 7 == 0 ? 0.0 : 1.0) << i;
   EXPECT_EQ(got.summary.statuses.at("ok"), 5000u - 715u);
   EXPECT_EQ(got.lines[1]["status"], "ok");
   EXPECT_EQ(got.lines[1]["parts"]["accuracy"], 1.0);
@@ -52,14 +59,19 @@ TEST(ScoreFile, LinesComeOutInOrder) {
 }
 
 TEST(ScoreFile, AnUnusableGoldIsNull) {
-  const Scored got = score(R"({"prompt": "", "completion": "<answer>1</answer>"})" "\n", with({"accuracy"}));
+  const Scored got = score(R"({"prompt": "", "completion": "<answer>1</answer>"})"
+                           "\n",
+                           with({"accuracy"}));
   EXPECT_TRUE(got.lines[0]["reward"].is_null());
   EXPECT_EQ(got.lines[0]["status"], "refused");
   EXPECT_EQ(got.summary.with_value, 0u);
 }
 
 TEST(ScoreFile, ACutCompletionHasNoAnswer) {
-  const Scored got = score(R"({"completion": "<answer>1</answer>", "answer": 1, "finish_reason": "length"})" "\n", with({"accuracy"}));
+  const Scored got =
+      score(R"({"completion": "<answer>1</answer>", "answer": 1, "finish_reason": "length"})"
+            "\n",
+            with({"accuracy"}));
   EXPECT_EQ(got.lines[0]["reward"], 0.0);
   EXPECT_EQ(got.lines[0]["status"], "unparsed");
 }
@@ -69,8 +81,12 @@ TEST(ScoreFile, ExplainsEachReward) {
   request.rewards.reward_weights = {1, 0.5};
   request.rewards.reward_gates = {"accuracy if format"};
   request.explain = true;
-  const Scored got = score(R"({"prompt": "Q<think>\n", "completion": "x</think><answer>1</answer>", "answer": 1})" "\n"
-                           R"({"prompt": "Q", "completion": "x</think><answer>1</answer>", "answer": 1})" "\n", request);
+  const Scored got =
+      score(R"({"prompt": "Q<think>\n", "completion": "x</think><answer>1</answer>", "answer": 1})"
+            "\n"
+            R"({"prompt": "Q", "completion": "x</think><answer>1</answer>", "answer": 1})"
+            "\n",
+            request);
   EXPECT_EQ(got.lines[0]["reward"], 1.5);  // the template opened <think>
   EXPECT_EQ(got.lines[1]["reward"], 0.0);  // the gate is shut
   EXPECT_EQ(got.lines[1]["parts"]["accuracy"], 1.0);
@@ -78,32 +94,43 @@ TEST(ScoreFile, ExplainsEachReward) {
 }
 
 TEST(ScoreFile, PromptsChooseTheirRewards) {
-  const Scored got = score(R"({"completion": "<think></think><answer>2</answer>", "answer": 1, "rewards": ["format"]})" "\n"
-                           R"({"completion": "<think></think><answer>2</answer>", "answer": 1, "rewards": ["frmat"]})" "\n", with({"accuracy", "format"}));
+  const Scored got = score(
+      R"({"completion": "<think></think><answer>2</answer>", "answer": 1, "rewards": ["format"]})"
+      "\n"
+      R"({"completion": "<think></think><answer>2</answer>", "answer": 1, "rewards": ["frmat"]})"
+      "\n",
+      with({"accuracy", "format"}));
   EXPECT_EQ(got.lines[0]["reward"], 1.0);
   EXPECT_FALSE(got.lines[0]["parts"].contains("accuracy"));
   EXPECT_TRUE(got.lines[1]["reward"].is_null());
-  EXPECT_THAT(got.lines[1]["reason"].get<std::string>(), ::testing::HasSubstr("did you mean 'format'?"));
+  EXPECT_THAT(got.lines[1]["reason"].get<std::string>(),
+              ::testing::HasSubstr("did you mean 'format'?"));
 }
 
 TEST(ScoreFile, StopsWhenTooManyFail) {
   std::string input;
-  for (int i = 0; i < 100; ++i) input += R"({"completion": "<answer>1</answer>"})" "\n";
+  for (int i = 0; i < 100; ++i)
+    input += R"({"completion": "<answer>1</answer>"})"
+             "\n";
   ScoreRequest request = with({"accuracy"});
   request.rewards.max_failure_share = 0.5;
   try {
     score(input, request);
     ADD_FAILURE();
   } catch (const core::RunError& error) {
-    EXPECT_THAT(error.what(), ::testing::HasSubstr("rewards failed for 100 of the last 100 completions (100 refused)"));
+    EXPECT_THAT(
+        error.what(),
+        ::testing::HasSubstr("rewards failed for 100 of the last 100 completions (100 refused)"));
   }
   request.rewards.max_failure_share = 1;
   EXPECT_EQ(score(input, request).summary.count, 100u);
 }
 
 TEST(ScoreFile, WrongInputNamesTheLine) {
-  for (const char* line : {"nonsense", "[]", "{}", R"({"completion": 3})", R"({"completion": "", "finish_reason": "end"})",
-                           R"({"completion": "", "rewards": 3})", R"({"completion": "", "tokens": ["a"]})"}) {
+  for (const char* line :
+       {"nonsense", "[]", "{}", R"({"completion": 3})",
+        R"({"completion": "", "finish_reason": "end"})", R"({"completion": "", "rewards": 3})",
+        R"({"completion": "", "tokens": ["a"]})"}) {
     SCOPED_TRACE(line);
     try {
       score(std::string("{\"completion\": \"\"}\n") + line + "\n", with({"format"}));

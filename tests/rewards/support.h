@@ -10,7 +10,8 @@
 
 namespace ponder::rewards {
 
-inline data::Prompt prompt_with(const data::Json& answer, const std::string& text = "", data::Json columns = data::Json::object()) {
+inline data::Prompt prompt_with(const data::Json& answer, const std::string& text = "",
+                                data::Json columns = data::Json::object()) {
   data::Prompt prompt;
   prompt.text = text;
   prompt.answer = answer;
@@ -18,7 +19,8 @@ inline data::Prompt prompt_with(const data::Json& answer, const std::string& tex
   return prompt;
 }
 
-inline data::Completion stopped(const std::string& text, data::FinishReason reason = data::FinishReason::kStop) {
+inline data::Completion stopped(const std::string& text,
+                                data::FinishReason reason = data::FinishReason::kStop) {
   data::Completion completion;
   completion.text = text;
   completion.finish_reason = reason;

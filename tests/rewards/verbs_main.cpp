@@ -1,6 +1,6 @@
-// `ponder score` and `ponder reward` alone: the verbs' own files without LibTorch, so that rewards are tested in seconds.
+// `ponder score` and `ponder reward` alone: the verbs' own files without LibTorch, so that rewards
+// are tested in seconds.
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 
 #include "cli/commands.h"
