@@ -14,6 +14,8 @@ namespace ponder::cli {
 void add_train(CLI::App& app, int& status);
 void add_eval(CLI::App& app);
 void add_sample(CLI::App& app);
+void add_score(CLI::App& app);
+void add_reward(CLI::App& app, int& status);
 void add_report(CLI::App& app);
 void add_model(CLI::App& app);
 void add_doctor(CLI::App& app);

@@ -52,6 +52,8 @@ int run(int argc, char** argv) {
   add_train(app, status);
   add_eval(app);
   add_sample(app);
+  add_score(app);
+  add_reward(app, status);
   add_report(app);
   add_model(app);
   add_sandbox_command(app);

@@ -3,6 +3,19 @@
 #include "rewards/math/math.h"
 
 namespace ponder::rewards {
+namespace {
+
+std::string gold_of(const data::Json& answer) {
+  return answer.is_string() ? answer.get<std::string>() : answer.dump();
+}
+
+}  // namespace
+
+std::string MathReward::problem_with(const data::Prompt& prompt) const {
+  if (prompt.answer.is_null()) return "the prompt has no answer to compare with";
+  const MathVerdict verdict = check_gold(gold_of(prompt.answer));
+  return verdict.status == MathStatus::kRight ? "" : verdict.reason;
+}
 
 Judgement MathReward::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   using data::ScoreStatus;
@@ -12,9 +25,7 @@ Judgement MathReward::judge(const data::Prompt& prompt, const data::Completion& 
   if (completion.finish_reason != data::FinishReason::kStop) {
     return {0.0, ScoreStatus::kUnparsed, "cut before its end: no answer"};
   }
-  const data::Json& answer = prompt.answer;
-  const std::string gold = answer.is_string() ? answer.get<std::string>() : answer.dump();
-  const MathVerdict verdict = check_math(completion.text, gold);
+  const MathVerdict verdict = check_math(completion.text, gold_of(prompt.answer));
   switch (verdict.status) {
     case MathStatus::kRight: return {1.0, ScoreStatus::kOk, verdict.reason};
     case MathStatus::kWrong: return {0.0, ScoreStatus::kWrong, verdict.reason};

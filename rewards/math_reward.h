@@ -9,6 +9,7 @@ namespace ponder::rewards {
 class MathReward : public Reward {
  public:
   Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
+  std::string problem_with(const data::Prompt& prompt) const override;
 };
 
 }  // namespace ponder::rewards

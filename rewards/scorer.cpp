@@ -1,51 +1,187 @@
 #include "rewards/scorer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
+#include "core/spelling.h"
 
 namespace ponder::rewards {
+namespace {
 
-void bind(core::Binder& b, RewardOptions& o) {
-  b.field("reward_funcs", o.reward_funcs, "rewards by name");
-  b.field("reward_weights", o.reward_weights, "weight of each reward in the total");
+constexpr size_t kShareMax = 64;  // completions that a scoring thread takes at once
+
+std::string text_of(const std::vector<std::string>& problems, size_t count) {
+  std::string out;
+  for (const std::string& problem : problems) out += "\n  " + problem;
+  return count > problems.size() ? out + fmt::format("\n  and {} more", count - problems.size())
+                                 : out;
 }
 
-Scorer::Scorer(const RewardOptions& options) {
-  if (options.reward_funcs.empty()) core::throw_user("reward.reward_funcs is empty: name at least one reward");
+}  // namespace
+
+void bind(core::Binder& b, RewardOptions& o) {
+  b.field("reward_funcs", o.reward_funcs,
+          "rewards: NAME, NAME{option = value}, or a plugin's file or command");
+  b.field("reward_weights", o.reward_weights, "weight of each reward in the total");
+  b.field("reward_gates", o.reward_gates,
+          "\"accuracy if format\": the first counts only where the second is ok");
+  b.field("max_failure_share", o.max_failure_share,
+          "the run stops when more than this share cannot be judged", {.low = 0, .high = 1});
+}
+
+Scorer::Scorer(const RewardOptions& options) : max_failure_share_(options.max_failure_share) {
+  if (options.reward_funcs.empty())
+    core::throw_user("reward_funcs is empty: name at least one reward");
   if (options.reward_funcs.size() != options.reward_weights.size()) {
     core::throw_user("reward.reward_weights has {} entries, expected {}: one for each of reward_funcs",
                      options.reward_weights.size(), options.reward_funcs.size());
   }
   for (size_t i = 0; i < options.reward_funcs.size(); ++i) {
-    if (!std::isfinite(options.reward_weights[i])) core::throw_user("reward.reward_weights holds a value that is not finite");
-    parts_.push_back({options.reward_funcs[i], options.reward_weights[i], make_reward(options.reward_funcs[i])});
+    const std::string& spec = options.reward_funcs[i];
+    if (!std::isfinite(options.reward_weights[i]))
+      core::throw_user("reward_weights holds a value that is not finite");
+    std::string name = part_name(spec);
+    for (const Part& other : parts_) {
+      if (other.name == name) name = spec;  // the same reward with other options
+    }
+    for (const Part& other : parts_) {
+      if (other.name == name) core::throw_user("reward_funcs names {} twice", name);
+    }
+    parts_.push_back({name, options.reward_weights[i], make_reward(spec), ""});
   }
+  for (const std::string& gate : options.reward_gates) add_gate(gate);
 }
 
-data::Score Scorer::score(const data::Prompt& prompt, const data::Completion& completion) const {
-  data::Score score{.value = 0.0, .status = data::ScoreStatus::kOk};
+void Scorer::add_gate(const std::string& gate) {
+  constexpr std::string_view kIf = " if ";
+  const size_t at = gate.find(kIf);
+  if (at == std::string::npos)
+    core::throw_user("reward_gates: expected \"REWARD if REWARD\", found \"{}\"", gate);
+  const std::string behind = gate.substr(at + kIf.size());
+  part(gate.substr(0, at), "reward_gates").gate = part(behind, "reward_gates").name;
+}
+
+Scorer::Part& Scorer::part(const std::string& name, const std::string& what) {
+  std::vector<std::string> names;
+  for (Part& candidate : parts_) {
+    if (candidate.name == name) return candidate;
+    names.push_back(candidate.name);
+  }
+  core::throw_user("{}: '{}' is none of reward_funcs{}", what, name, core::suggestion(name, names));
+}
+
+bool Scorer::applies(const Part& part, const data::Prompt& prompt) const {
+  return prompt.rewards.empty() ||
+         std::find(prompt.rewards.begin(), prompt.rewards.end(), part.name) != prompt.rewards.end();
+}
+
+data::Score Scorer::total(const data::Prompt& prompt,
+                          const std::map<std::string, Judgement>& judgements) const {
+  data::Score score;
+  score.status = data::ScoreStatus::kOk;
+  bool null = false;
   for (const Part& part : parts_) {
-    Judgement judgement;
-    try {
-      judgement = part.reward->judge(prompt, completion);
-    } catch (const std::exception& error) {
-      judgement = {std::nullopt, data::ScoreStatus::kCrashed, error.what()};
-    }
+    const auto found = judgements.find(part.name);
+    if (found == judgements.end()) continue;
+    const Judgement& judgement = found->second;
+    for (const auto& [name, value] : judgement.parts) score.parts[part.name + "/" + name] = value;
     if (judgement.value) {
       score.parts[part.name] = *judgement.value;
-      if (score.value) *score.value += part.weight * *judgement.value;
+      const auto gate = judgements.find(part.gate);
+      const bool open = part.gate.empty() ||
+                        (gate != judgements.end() && gate->second.status == data::ScoreStatus::kOk);
+      score.value = score.value.value_or(0.0) + (open ? part.weight * *judgement.value : 0.0);
     } else {
-      score.value.reset();
+      null = null || !judgement.abstains;
     }
-    const bool first_failure = score.status == data::ScoreStatus::kOk && judgement.status != data::ScoreStatus::kOk;
+    if (judgement.abstains) continue;
+    const bool first_failure =
+        score.status == data::ScoreStatus::kOk && judgement.status != data::ScoreStatus::kOk;
     if (first_failure || score.reason.empty()) score.reason = judgement.reason;
     if (first_failure) score.status = judgement.status;
+  }
+  if (null) score.value.reset();
+  if (!score.value && score.status == data::ScoreStatus::kOk) {
+    score.status = data::ScoreStatus::kRefused;
+    score.reason = judgements.empty() ? problem_with(prompt) : "no reward applies";
   }
   return score;
 }
 
-ScoringPool::ScoringPool(const Scorer& scorer, int num_threads) : scorer_(scorer) {
+std::vector<Verdict> Scorer::judge_all(std::span<const Sample> samples) const {
+  std::vector<Verdict> out(samples.size());
+  for (const Part& part : parts_) {
+    std::vector<Sample> asked;
+    std::vector<size_t> places;
+    for (size_t i = 0; i < samples.size(); ++i) {
+      if (!applies(part, *samples[i].prompt)) continue;
+      asked.push_back(samples[i]);
+      places.push_back(i);
+    }
+    if (asked.empty()) continue;
+    std::vector<Judgement> judgements;
+    try {
+      judgements = part.reward->judge_all(asked);
+    } catch (const std::exception& error) {
+      judgements.assign(asked.size(), {std::nullopt, data::ScoreStatus::kCrashed, error.what()});
+    }
+    PONDER_CHECK(judgements.size() == asked.size(), "[Scorer] {} gave {} judgements for {}",
+                 part.name, judgements.size(), asked.size());
+    for (size_t i = 0; i < places.size(); ++i)
+      out[places[i]].judgements[part.name] = std::move(judgements[i]);
+  }
+  for (size_t i = 0; i < samples.size(); ++i)
+    out[i].score = total(*samples[i].prompt, out[i].judgements);
+  return out;
+}
+
+data::Score Scorer::score(const data::Prompt& prompt, const data::Completion& completion) const {
+  const Sample sample{&prompt, &completion};
+  return judge_all({&sample, 1})[0].score;
+}
+
+std::string Scorer::problem_with(const data::Prompt& prompt) const {
+  std::vector<std::string> names;
+  for (const Part& part : parts_) names.push_back(part.name);
+  for (const std::string& name : prompt.rewards) {
+    if (std::find(names.begin(), names.end(), name) != names.end()) continue;
+    return fmt::format("asks for the reward '{}', which is none of reward_funcs{}", name,
+                       core::suggestion(name, names));
+  }
+  for (const Part& part : parts_) {
+    if (!applies(part, prompt)) continue;
+    if (const std::string problem = part.reward->problem_with(prompt); !problem.empty())
+      return part.name + ": " + problem;
+  }
+  return {};
+}
+
+void Scorer::check(const std::vector<data::Prompt>& prompts) const {
+  constexpr size_t kShown = 5;
+  std::vector<std::string> problems;
+  size_t count = 0;
+  for (const data::Prompt& prompt : prompts) {
+    const std::string problem = problem_with(prompt);
+    if (problem.empty()) continue;
+    if (++count <= kShown) problems.push_back(fmt::format("prompt {}: {}", prompt.id, problem));
+  }
+  if (count == 0) return;
+  core::throw_user("{} of {} prompts cannot be judged; repair or drop them:{}", count,
+                   prompts.size(), text_of(problems, count));
+}
+
+std::map<std::string, double> Scorer::metrics() const {
+  std::map<std::string, double> out;
+  for (const Part& part : parts_) {
+    for (const auto& [name, value] : part.reward->metrics())
+      out["rewards/" + part.name + "/" + name] = value;
+  }
+  return out;
+}
+
+ScoringPool::ScoringPool(const Scorer& scorer, int num_threads)
+    : scorer_(scorer), failures_(scorer.max_failure_share()) {
   for (int i = 0; i < num_threads; ++i) threads_.emplace_back([this] { work(); });
 }
 
@@ -75,18 +211,33 @@ void ScoringPool::submit(size_t prompt_index, size_t sample_index, const data::P
   work_ready_.notify_one();
 }
 
+// REQUIRES: mutex_ is held.
+std::vector<ScoringPool::Job> ScoringPool::take_share() {
+  const size_t share = std::min(kShareMax, (jobs_.size() + threads_.size() - 1) / threads_.size());
+  std::vector<Job> out;
+  for (size_t i = 0; i < share; ++i) {
+    out.push_back(std::move(jobs_.front()));
+    jobs_.pop_front();
+  }
+  return out;
+}
+
 void ScoringPool::work() {
   std::unique_lock lock(mutex_);
   for (;;) {
     work_ready_.wait(lock, [this] { return closing_ || !jobs_.empty(); });
     if (closing_) return;
-    const Job job = std::move(jobs_.front());
-    jobs_.pop_front();
+    const std::vector<Job> jobs = take_share();
     lock.unlock();
-    data::Score score = scorer_.score(job.prompt, job.completion);
+    std::vector<Sample> samples;
+    for (const Job& job : jobs) samples.push_back({&job.prompt, &job.completion});
+    std::vector<Verdict> verdicts = scorer_.judge_all(samples);
     lock.lock();
-    scores_.at(job.prompt_index).at(job.sample_index) = std::move(score);
-    if (--under_way_ == 0) all_done_.notify_all();
+    for (size_t i = 0; i < jobs.size(); ++i) {
+      scores_.at(jobs[i].prompt_index).at(jobs[i].sample_index) = std::move(verdicts[i].score);
+    }
+    under_way_ -= jobs.size();
+    if (under_way_ == 0) all_done_.notify_all();
   }
 }
 
@@ -97,12 +248,14 @@ std::vector<std::vector<data::Score>> ScoringPool::finish() {
   for (auto& group : scores_) {
     out.emplace_back();
     for (auto& score : group) {
-      PONDER_CHECK(score.has_value(), "[ScoringPool] sample {} of prompt {} was never submitted", out.back().size(),
-                   out.size() - 1);
+      PONDER_CHECK(score.has_value(), "[ScoringPool] sample {} of prompt {} was never submitted",
+                   out.back().size(), out.size() - 1);
+      failures_.add(*score);
       out.back().push_back(std::move(*score));
     }
   }
   scores_.clear();
+  failures_.check();
   return out;
 }
 

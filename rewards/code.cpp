@@ -1,0 +1,210 @@
+#include "rewards/code.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "rewards/fence.h"
+#include "rewards/text.h"
+
+namespace ponder::rewards {
+namespace {
+
+using data::Json;
+using data::ScoreStatus;
+
+const std::vector<std::string>& labels_of(const std::string& language) {
+  static const std::vector<std::string> python = {"python", "py"},
+                                        cpp = {"cpp", "c++", "cc", "cxx"};
+  static const std::vector<std::string> none;
+  return language == "python" ? python : language == "cpp" ? cpp : none;
+}
+
+std::string language_of(const Json& answer) {
+  const std::string name = text::lower(answer.value("language", "python"));
+  for (const char* known : {"python", "cpp"}) {
+    const auto& labels = labels_of(known);
+    if (std::find(labels.begin(), labels.end(), name) != labels.end() ||
+        name == std::string(known) + "3")
+      return known;
+  }
+  return name;
+}
+
+// Lines where a data set gives a list of them.
+std::string lines_of(const Json& value) {
+  if (value.is_string()) return value;
+  if (!value.is_array())
+    throw std::invalid_argument("an input or output is neither text nor a list of lines: " +
+                                text::shortened(value.dump()));
+  std::string out;
+  for (const Json& line : value)
+    out += (out.empty() ? "" : "\n") + (line.is_string() ? line.get<std::string>() : line.dump());
+  return out;
+}
+
+// A test case of a function: arguments and result as JSON, written as such or as text, one argument
+// a line.
+Json argument_list(const Json& input) {
+  if (!input.is_string()) return input.is_array() ? input : Json::array({input});
+  const Json whole = Json::parse(input.get<std::string>(), nullptr, false);
+  Json out = Json::array();
+  std::string_view rest = input.get_ref<const std::string&>();
+  for (bool more = true; more;) {
+    const size_t end = rest.find('\n');
+    more = end != std::string_view::npos;
+    const Json line = Json::parse(rest.substr(0, end), nullptr, false);
+    if (line.is_discarded())
+      return whole.is_array()
+                 ? whole
+                 : throw std::invalid_argument("the arguments of a function test are no JSON");
+    out.push_back(line);
+    if (more) rest.remove_prefix(end + 1);
+  }
+  return out;
+}
+
+Json result_value(const Json& output) {
+  const Json parsed =
+      output.is_string() ? Json::parse(output.get<std::string>(), nullptr, false) : output;
+  return parsed.is_discarded() ? output : parsed;
+}
+
+void add_pairs(const std::vector<std::pair<Json, Json>>& tests, const std::string& function,
+               CodeJob& job) {
+  if (function.empty()) {
+    for (const auto& [input, output] : tests)
+      job.cases.push_back({lines_of(input), lines_of(output)});
+    return;
+  }
+  job.entry_point = function;
+  Json pairs = Json::array();
+  for (const auto& [input, output] : tests)
+    pairs.push_back({argument_list(input), result_value(output)});
+  job.pairs_json = pairs.dump();
+}
+
+std::vector<std::pair<Json, Json>> tests_of(const Json& answer) {
+  std::vector<std::pair<Json, Json>> out;
+  if (answer.contains("test_cases")) {
+    for (const Json& test : answer["test_cases"])
+      out.emplace_back(test.at("input"), test.at("output"));
+  } else if (answer.contains("inputs")) {
+    const Json &inputs = answer["inputs"], &outputs = answer.at("outputs");
+    if (inputs.size() != outputs.size())
+      throw std::invalid_argument("inputs and outputs differ in number");
+    for (size_t i = 0; i < inputs.size(); ++i) out.emplace_back(inputs[i], outputs[i]);
+  }
+  return out;
+}
+
+std::string function_of(const Json& answer) {
+  for (const char* key : {"fn_name", "entry_point"}) {
+    if (answer.contains(key) && answer[key].is_string()) return answer[key];
+  }
+  if (answer.contains("test_cases") && !answer["test_cases"].empty()) {
+    const Json& first = answer["test_cases"][0];
+    if (first.is_object() && first.contains("fn_name") && first["fn_name"].is_string())
+      return first["fn_name"];
+  }
+  return {};
+}
+
+CodeJob read_job(const Json& answer) {
+  CodeJob job;
+  job.language = language_of(answer);
+  job.limits = answer.value("limits", Json::object());
+  for (const char* key : {"tests", "test_list", "test"}) {
+    if (!answer.contains(key) || !job.assertions.empty()) continue;
+    job.assertions = lines_of(answer[key]);
+    job.entry_point = function_of(answer);
+    for (const char* setup : {"test_setup_code", "test_imports"}) {
+      if (answer.contains(setup)) job.assertions = lines_of(answer[setup]) + "\n" + job.assertions;
+    }
+  }
+  if (!job.assertions.empty()) return job;
+  const auto tests = tests_of(answer);
+  if (tests.empty())
+    throw std::invalid_argument("no tests: expected test_cases, tests or inputs and outputs");
+  add_pairs(tests, function_of(answer), job);
+  return job;
+}
+
+}  // namespace
+
+CodeJob code_job(const Json& given) {
+  const Json answer =
+      given.is_string() ? Json::parse(given.get<std::string>(), nullptr, false) : given;
+  if (!answer.is_object())
+    throw std::invalid_argument("expected an object with tests, found " +
+                                text::shortened(given.dump()));
+  try {
+    return read_job(answer);
+  } catch (const Json::exception& error) {
+    throw std::invalid_argument(error.what());
+  }
+}
+
+bool same_tokens(std::string_view got, std::string_view expected) {
+  return text::words(got) == text::words(expected);
+}
+
+void bind(core::Binder& b, CodeOptions& o) {
+  b.field("fraction", o.fraction, "the share of tests that pass, else all or nothing");
+}
+
+CodeReward::CodeReward(const CodeOptions& options, std::shared_ptr<const CodeRunner> runner)
+    : options_(options), runner_(std::move(runner)) {}
+
+std::string CodeReward::problem_with(const data::Prompt& prompt) const {
+  try {
+    code_job(prompt.answer);
+    return {};
+  } catch (const std::invalid_argument& error) {
+    return std::string("code: the answer: ") + error.what();
+  }
+}
+
+Judgement CodeReward::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+  CodeJob job;
+  try {
+    job = code_job(prompt.answer);
+  } catch (const std::invalid_argument& error) {
+    return refused(std::string("code: the answer: ") + error.what());
+  }
+  if (completion.finish_reason != data::FinishReason::kStop)
+    return {0.0, ScoreStatus::kUnparsed, "cut before its end: no program"};
+  const std::string rendered = text::rendered(prompt, completion);
+  auto code = last_fenced(rendered, labels_of(job.language));
+  const std::string_view visible = text::behind_reasoning(rendered);
+  if (!code && visible.find("```") == std::string_view::npos &&
+      visible.find("<think>") == std::string_view::npos && !text::trimmed(visible).empty())
+    code = visible;
+  if (!code) return {0.0, ScoreStatus::kUnparsed, "no closed code block of " + job.language};
+  job.code = *code;
+  CodeResult result = runner_->run(job, !options_.fraction);
+  if (result.runner_failed) result = runner_->run(job, !options_.fraction);
+  if (result.runner_failed)
+    return {std::nullopt, ScoreStatus::kCrashed, "the sandbox failed: " + result.reason};
+  size_t passed = 0;
+  std::string verdict;
+  for (size_t i = 0; i < result.tests.size(); ++i) {
+    auto& test = result.tests[i];
+    if (i < job.cases.size() && test.verdict == "AC" &&
+        !same_tokens(test.output, job.cases[i].output))
+      test.verdict = "WA";
+    passed += test.verdict == "AC" ? 1 : 0;
+    if (verdict.empty() && test.verdict != "AC")
+      verdict = fmt::format("test {}: {}", i + 1, test.verdict);
+  }
+  const size_t total = job.cases.empty() ? result.tests.size() : job.cases.size();
+  const bool all = total > 0 && passed == total;
+  const double share = total == 0 ? 0.0 : static_cast<double>(passed) / static_cast<double>(total);
+  return {
+      options_.fraction ? share
+      : all             ? 1.0
+                        : 0.0,
+      all ? ScoreStatus::kOk : ScoreStatus::kWrong,
+      fmt::format("{} of {} tests pass{}", passed, total, verdict.empty() ? "" : "; " + verdict)};
+}
+
+}  // namespace ponder::rewards
