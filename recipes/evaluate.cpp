@@ -1,5 +1,7 @@
 #include "recipes/evaluate.h"
 
+#include "core/file.h"
+
 namespace ponder::recipes {
 
 Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
@@ -39,6 +41,20 @@ std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
   for (const auto& [name, value] : greedy.metrics) out["eval/" + name] = value;
   for (const auto& [name, value] : sampled.metrics) out["eval/sampled_" + name] = value;
   return out;
+}
+
+std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
+                                            const std::vector<data::Prompt>& prompts,
+                                            rollout::SampleOptions options, int64_t step,
+                                            const std::filesystem::path& file) {
+  options.rule.temperature = 1;
+  const Evaluation sampled = evaluate(engine, scorer, prompts, options);
+  options.rule.temperature = 0;
+  const Evaluation greedy = evaluate(engine, scorer, prompts, options);
+  std::string lines;
+  for (const data::ScoredGroup& group : greedy.groups) lines += group_line(step, group, {});
+  core::write_file_atomic(file, lines);
+  return evaluation_metrics(greedy, sampled);
 }
 
 std::string group_line(int64_t step, const data::ScoredGroup& scored,

@@ -31,6 +31,13 @@ Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
 std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
                                                  const Evaluation& sampled);
 
+// Both evaluations of one step, sampled at temperature 1 and greedy; the greedy completions go to
+// `file`.
+std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
+                                            const std::vector<data::Prompt>& prompts,
+                                            rollout::SampleOptions options, int64_t step,
+                                            const std::filesystem::path& file);
+
 // One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder").
 // `advantages` may be empty.
 std::string group_line(int64_t step, const data::ScoredGroup& group,

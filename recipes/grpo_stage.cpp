@@ -90,15 +90,10 @@ class GrpoStage : public Stage {
                    const Say& say) override {
     if (held_out_.empty()) return {};
     say("evaluating");
-    rollout::SampleOptions options{.max_completion_length = recipe_.eval.max_completion_length,
-                                   .seed = static_cast<uint64_t>(recipe_.seed)};
-    const Evaluation sampled = recipes::evaluate(engine_, scorer_, held_out_, options);
-    options.rule.temperature = 0;
-    const Evaluation greedy = recipes::evaluate(engine_, scorer_, held_out_, options);
-    std::string lines;
-    for (const data::ScoredGroup& group : greedy.groups) lines += group_line(step, group, {});
-    core::write_file_atomic(evaluation_file, lines);
-    return evaluation_metrics(greedy, sampled);
+    return evaluate_both(engine_, scorer_, held_out_,
+                         {.max_completion_length = recipe_.eval.max_completion_length,
+                          .seed = static_cast<uint64_t>(recipe_.seed)},
+                         step, evaluation_file);
   }
 
   void save(int64_t step, const std::filesystem::path& checkpoint) const override {
