@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "tests/fuzz/mutate.h"
 #include "tests/fuzz/safetensors_fuzz.h"
+#include "tests/support/temp_dir.h"
 
 namespace ponder::policy {
 namespace {
@@ -21,12 +22,6 @@ using ::testing::HasSubstr;
 // A folder of this test's own, removed at its end.
 class SafetensorsTest : public ::testing::Test {
  protected:
-  SafetensorsTest() {
-    std::string name = (fs::temp_directory_path() / "ponder-safetensors-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~SafetensorsTest() override { fs::remove_all(folder_); }
-
   // A file with this header (padded or not is the caller's choice) and `data`.
   fs::path write(const std::string& header, const std::string& data = "") {
     const uint64_t length = header.size();
@@ -46,7 +41,8 @@ class SafetensorsTest : public ::testing::Test {
     return "no error";
   }
 
-  fs::path folder_;
+  test::TempDir temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 TEST_F(SafetensorsTest, RoundTripKeepsEveryDtype) {

@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/utf8.h"
+#include "tests/support/temp_dir.h"
 
 namespace ponder::policy {
 namespace {
@@ -164,11 +165,6 @@ TEST(StreamDecoder, HoldsBackUnfinishedCharacters) {
 
 class TokenizerFolder : public ::testing::Test {
  protected:
-  TokenizerFolder() {
-    std::string name = (fs::temp_directory_path() / "ponder-tokenizer-XXXXXX").string();
-    folder_ = ::mkdtemp(name.data());
-  }
-  ~TokenizerFolder() override { fs::remove_all(folder_); }
   void write(const std::string& name, const std::string& text) {
     std::ofstream(folder_ / name) << text;
   }
@@ -180,7 +176,8 @@ class TokenizerFolder : public ::testing::Test {
     }
     return "no error";
   }
-  fs::path folder_;
+  test::TempDir temp_;
+  const fs::path folder_ = temp_.path();
 };
 
 TEST_F(TokenizerFolder, ReadsSpecialTokensFromEitherFile) {
