@@ -1,0 +1,13 @@
+// Stands in for the header of this name in Gloo, which the LibTorch wheel does not carry: what
+// ProcessGroupGloo.hpp must see to compile. Only names behind pointers, so that no layout depends
+// on it.
+#pragma once
+
+#include <chrono>
+
+namespace gloo {
+class Context {
+ public:
+  void setTimeout(std::chrono::milliseconds);
+};
+}  // namespace gloo

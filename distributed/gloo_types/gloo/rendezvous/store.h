@@ -1,0 +1,19 @@
+// Stands in for the header of this name in Gloo, which the LibTorch wheel does not carry: what
+// ProcessGroupGloo.hpp must see to compile. Only names behind pointers, so that no layout depends
+// on it.
+#pragma once
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+namespace gloo::rendezvous {
+class Store {
+ public:
+  virtual ~Store();
+  virtual void set(const std::string&, const std::vector<char>&) = 0;
+  virtual std::vector<char> get(const std::string&) = 0;
+  virtual void wait(const std::vector<std::string>&) = 0;
+  virtual void wait(const std::vector<std::string>&, const std::chrono::milliseconds&) = 0;
+};
+}  // namespace gloo::rendezvous

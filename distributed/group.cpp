@@ -1,0 +1,271 @@
+#include "distributed/group.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include <ATen/ATen.h>
+#include <c10/util/Logging.h>
+
+#include "core/error.h"
+#include "core/timer.h"
+#include "distributed/board.h"
+
+namespace ponder::distributed {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A store that should answer at once answers within this, or is gone.
+constexpr milliseconds kStoreAnswer{3000};
+constexpr milliseconds kLinger{2000};
+
+milliseconds to_milliseconds(double seconds) {
+  return milliseconds(static_cast<int64_t>(seconds * 1000));
+}
+
+c10::intrusive_ptr<c10d::Store> open_store(const Worker& worker, milliseconds timeout, bool serve) {
+  c10d::TCPStoreOptions options;
+  options.port = worker.master_port;
+  options.isServer = serve;
+  options.numWorkers = worker.world_size;
+  options.waitWorkers = false;
+  options.timeout = timeout;
+  return c10::make_intrusive<c10d::TCPStore>(worker.master_addr, options);
+}
+
+// The network that Gloo's workers speak on: GLOO_SOCKET_IFNAME where the user names one, the
+// loopback where rank 0 is there, else what the host's name resolves to.
+std::shared_ptr<gloo::transport::Device> device_for(const Worker& worker) {
+  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
+  if (interface != nullptr && *interface != '\0')
+    return c10d::ProcessGroupGloo::createDeviceForInterface(interface);
+  if (worker.master_addr == "127.0.0.1" || worker.master_addr == "localhost")
+    return c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1");
+  return c10d::ProcessGroupGloo::createDefaultDevice();
+}
+
+// c10d logs each lost connection with its stack; our own error says it in a line.
+void quiet_c10d() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 2;  // errors
+}
+
+// Whoever holds the store ends last, so that the others can still read who is missing.
+void linger(const Worker& worker) {
+  if (worker.rank == 0 && !worker.launcher_holds_store) std::this_thread::sleep_for(kLinger);
+}
+
+std::string first_line(const char* text) {
+  return std::string(text, std::strcspn(text, "\n"));
+}
+
+std::string board_key(int rank) {
+  return fmt::format("doing/{}", rank);
+}
+
+std::vector<uint8_t> bytes_of(std::string_view text) {
+  return {text.begin(), text.end()};
+}
+
+// The board's own connection: a collective that waits for the store does not hold it up.
+BoardStore board_store(const c10::intrusive_ptr<c10d::Store>& store) {
+  return {
+      .write = [store](int rank,
+                       const std::string& text) { store->set(board_key(rank), bytes_of(text)); },
+      .read = [store](int rank) -> std::string {
+        if (!store->check({board_key(rank)})) return "";
+        const std::vector<uint8_t> bytes = store->get(board_key(rank));
+        return {bytes.begin(), bytes.end()};
+      }};
+}
+
+}  // namespace
+
+struct Group::Impl {
+  Worker worker;
+  GroupOptions options;
+  Traffic traffic;
+  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  std::unique_ptr<Board> board;  // undefined for one worker
+
+  bool alone() const { return worker.world_size == 1; }
+
+  [[noreturn]] void fail(std::string_view what, const std::exception& error) {
+    const std::string who = board->diagnose();
+    linger(worker);
+    core::throw_run(
+        "rank {} of {}: {} failed after {:.0f} s at most: {}{}({}). The run goes on from its last "
+        "checkpoint when the same command is given again",
+        worker.rank, worker.world_size, what, options.timeout_s, who, who.empty() ? "" : " ",
+        first_line(error.what()));
+  }
+
+  void wait(const c10::intrusive_ptr<c10d::Work>& work, std::string_view what) {
+    const core::Stopwatch watch;
+    board->enter_collective(std::string(what));
+    try {
+      work->wait();
+    } catch (const std::exception& error) {
+      fail(what, error);
+    }
+    board->leave_collective();
+    traffic.seconds += watch.seconds();
+  }
+
+  template <typename Begin>
+  c10::intrusive_ptr<c10d::Work> begin(int64_t bytes, std::string_view what, const Begin& start) {
+    traffic.bytes += bytes;
+    try {
+      return start();
+    } catch (const std::exception& error) {
+      fail(what, error);
+    }
+  }
+};
+
+Group::Group(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Group::Group(Group&&) noexcept = default;
+Group& Group::operator=(Group&&) noexcept = default;
+Group::~Group() = default;
+
+Group Group::alone() {
+  return Group(std::make_unique<Impl>());
+}
+
+namespace {
+
+// Who has not come to the meeting, from what the store holds.
+std::string absent(const c10::intrusive_ptr<c10d::Store>& store, const Worker& worker) {
+  std::string ranks;
+  for (int r = 0; r < worker.world_size; ++r) {
+    if (!store->check({board_key(r)})) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", r);
+  }
+  return ranks;
+}
+
+void meet(const c10::intrusive_ptr<c10d::Store>& store, const Worker& worker,
+          const GroupOptions& options) {
+  store->set(board_key(worker.rank), bytes_of(to_text({.doing = "starting"})));
+  const core::Stopwatch watch;
+  while (true) {
+    const std::string ranks = absent(store, worker);
+    if (ranks.empty()) return;
+    if (watch.seconds() > options.timeout_s) {
+      linger(worker);
+      core::throw_run(
+          "rank {} of {}: rank {} did not come within {:.0f} s: look at what its own log says",
+          worker.rank, worker.world_size, ranks, options.timeout_s);
+    }
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+}
+
+}  // namespace
+
+Group Group::join(const Worker& worker, const GroupOptions& options) {
+  if (worker.world_size == 1) return alone();
+  auto impl = std::make_unique<Impl>();
+  impl->worker = worker;
+  impl->options = options;
+  const milliseconds timeout = to_milliseconds(options.timeout_s);
+  quiet_c10d();
+  try {
+    // A job that is started anew must not read the words of the one before.
+    const std::string prefix = fmt::format("ponder{}", worker.restart);
+    const auto prefixed = [&](const c10::intrusive_ptr<c10d::Store>& store) {
+      return c10::make_intrusive<c10d::PrefixStore>(prefix, store);
+    };
+    impl->store =
+        prefixed(open_store(worker, timeout, worker.rank == 0 && !worker.launcher_holds_store));
+    const auto side = prefixed(open_store(worker, timeout, false));
+    meet(side, worker, options);
+    side->setTimeout(kStoreAnswer);
+    impl->board = std::make_unique<Board>(worker.rank, worker.world_size, board_store(side));
+    auto gloo = c10d::ProcessGroupGloo::Options::create(timeout);
+    gloo->devices.push_back(device_for(worker));
+    impl->gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(impl->store, worker.rank,
+                                                             worker.world_size, gloo);
+  } catch (const core::RunError&) {
+    throw;
+  } catch (const std::exception& error) {
+    core::throw_run("rank {} of {} ({}): the workers could not meet at {}:{}: {}", worker.rank,
+                    worker.world_size, worker.launcher, worker.master_addr, worker.master_port,
+                    first_line(error.what()));
+  }
+  return Group(std::move(impl));
+}
+
+int Group::rank() const {
+  return impl_->worker.rank;
+}
+
+int Group::size() const {
+  return impl_->worker.world_size;
+}
+
+void Group::doing(std::string_view what) {
+  if (!impl_->alone()) impl_->board->doing(std::string(what));
+}
+
+void Group::give_up(std::string_view error) {
+  if (!impl_->alone()) impl_->board->give_up(std::string(error));
+}
+
+void Group::all_reduce_sum(at::Tensor& tensor, std::string_view what) {
+  all_reduce_sum_begin(tensor, std::string(what)).wait();
+}
+
+Pending Group::all_reduce_sum_begin(at::Tensor tensor, std::string what) {
+  if (impl_->alone()) return Pending([] {});
+  PONDER_CHECK(tensor.is_contiguous(), "[group] all_reduce of a tensor that is not contiguous");
+  std::vector<at::Tensor> tensors = {tensor};
+  auto work = impl_->begin(static_cast<int64_t>(tensor.nbytes()), what,
+                           [&] { return impl_->gloo->allreduce(tensors); });
+  return Pending([impl = impl_.get(), work, what = std::move(what)] { impl->wait(work, what); });
+}
+
+void Group::broadcast(at::Tensor& tensor, int root, std::string_view what) {
+  if (impl_->alone()) return;
+  PONDER_CHECK(tensor.is_contiguous(), "[group] broadcast of a tensor that is not contiguous");
+  std::vector<at::Tensor> tensors = {tensor};
+  c10d::BroadcastOptions options;
+  options.rootRank = root;
+  impl_->wait(impl_->begin(static_cast<int64_t>(tensor.nbytes()), what,
+                           [&] { return impl_->gloo->broadcast(tensors, options); }),
+              what);
+}
+
+std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_view what) {
+  if (impl_->alone()) return {std::string(bytes)};
+  at::Tensor lengths = at::zeros({size()}, at::kLong);
+  lengths[rank()] = static_cast<int64_t>(bytes.size());
+  all_reduce_sum(lengths, what);
+  const int64_t longest = std::max<int64_t>(1, lengths.max().item<int64_t>());
+  at::Tensor own = at::zeros({longest}, at::kByte);
+  std::memcpy(own.data_ptr<uint8_t>(), bytes.data(), bytes.size());
+  at::Tensor all = at::empty({size() * longest}, at::kByte);
+  impl_->wait(impl_->begin(longest, what, [&] { return impl_->gloo->_allgather_base(all, own); }),
+              what);
+  std::vector<std::string> out;
+  for (int r = 0; r < size(); ++r) {
+    const auto* start = reinterpret_cast<const char*>(all.const_data_ptr<uint8_t>()) + r * longest;
+    out.emplace_back(start, lengths[r].item<int64_t>());
+  }
+  return out;
+}
+
+void Group::barrier(std::string_view what) {
+  if (impl_->alone()) return;
+  impl_->wait(impl_->begin(0, what, [&] { return impl_->gloo->barrier(); }), what);
+}
+
+Traffic Group::traffic() const {
+  return impl_->traffic;
+}
+
+}  // namespace ponder::distributed

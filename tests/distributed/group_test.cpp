@@ -1,0 +1,137 @@
+// Groups of real processes: what they compute, and how they end when one of them fails.
+#include "distributed/group.h"
+
+#include <memory>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+
+#include "core/timer.h"
+#include "distributed/reducer.h"
+#include "tests/support/process.h"
+
+namespace ponder::distributed {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class Workers {
+ public:
+  // Starts ranks 0..started-1 of a group of `size`.
+  Workers(int size, const std::vector<std::string>& words, int started = -1) {
+    static int port = 23000 + static_cast<int>(::getpid() % 4000);
+    ++port;
+    for (int rank = 0; rank < (started < 0 ? size : started); ++rank) {
+      std::vector<std::string> all = {"env",
+                                      "OMP_NUM_THREADS=1",
+                                      "MASTER_ADDR=127.0.0.1",
+                                      fmt::format("MASTER_PORT={}", port),
+                                      fmt::format("RANK={}", rank),
+                                      fmt::format("WORLD_SIZE={}", size),
+                                      PONDER_BINARY_DIR "/tests/distributed/distributed_worker"};
+      all.insert(all.end(), words.begin(), words.end());
+      processes_.push_back(std::make_unique<test::Process>(all));
+    }
+  }
+  ~Workers() {
+    for (const auto& process : processes_) process->send(SIGKILL);
+  }
+  test::Process& operator[](size_t rank) { return *processes_[rank]; }
+  size_t size() const { return processes_.size(); }
+
+ private:
+  std::vector<std::unique_ptr<test::Process>> processes_;
+};
+
+void expect_all_well(int size, const std::string& mode) {
+  Workers workers(size, {mode});
+  for (size_t r = 0; r < workers.size(); ++r) {
+    EXPECT_EQ(workers[r].wait(), 0) << "rank " << r << ": " << workers[r].err();
+  }
+}
+
+TEST(Group, CollectivesGiveTheSameOnOneToFourWorkers) {
+  for (int size = 1; size <= 4; ++size) expect_all_well(size, "collectives");
+}
+
+TEST(GradientReducer, SumsEqualTheWholeBatchOnOneProcess) {
+  for (int size = 1; size <= 4; ++size) expect_all_well(size, "gradients");
+}
+
+// Rank 1 of 3 fails in its fourth step; the others must end, in time, and name it.
+void expect_ends(const std::string& mode, double timeout_s,
+                 const ::testing::Matcher<std::string>& message) {
+  const core::Stopwatch watch;
+  Workers workers(3, {mode, fmt::format("{}", timeout_s)});
+  for (const size_t r : {0, 2}) {
+    EXPECT_EQ(workers[r].wait(), 1);
+    EXPECT_THAT(workers[r].err(), message) << "rank " << r;
+  }
+  EXPECT_LT(watch.seconds(), timeout_s + 15);
+  if (mode == "pause") workers[1].send(SIGKILL);
+}
+
+TEST(GroupFaults, AKilledWorkerIsNamedLongBeforeTheDeadline) {
+  expect_ends("die", 60, AllOf(HasSubstr("rank 1 is missing"), HasSubstr("gradients of step 3")));
+}
+
+TEST(GroupFaults, APausedWorkerIsNamedAtTheDeadline) {
+  expect_ends("pause", 3, HasSubstr("rank 1 is missing (dead, paused or cut off)"));
+}
+
+TEST(GroupFaults, ALateWorkerIsNamedWithWhatItDoes) {
+  expect_ends("late", 3, HasSubstr("rank 1 has not come: it is sampling since"));
+}
+
+TEST(GroupFaults, TheLastWordOfAWorkerThatGaveUpIsRepeated) {
+  expect_ends("give-up", 60, HasSubstr("rank 1 gave up: the disk is full"));
+}
+
+TEST(GroupFaults, AWorkerThatNeverCameIsNamed) {
+  Workers workers(3, {"join", "2"}, 2);
+  for (const size_t r : {0, 1}) {
+    EXPECT_EQ(workers[r].wait(), 1);
+    EXPECT_THAT(workers[r].err(), HasSubstr("rank 2 did not come within 2 s"));
+  }
+}
+
+TEST(GroupFaults, WithoutRankZeroTheErrorNamesTheMeetingPlace) {
+  const auto outcome =
+      test::run({"env", "MASTER_ADDR=127.0.0.1", "MASTER_PORT=22999", "RANK=1", "WORLD_SIZE=2",
+                 PONDER_BINARY_DIR "/tests/distributed/distributed_worker", "join", "2"});
+  EXPECT_EQ(outcome.status, 1);
+  EXPECT_THAT(outcome.err, HasSubstr("could not meet at 127.0.0.1:22999"));
+}
+
+test::Outcome spawn(const std::string& mode, int workers) {
+  return test::run({PONDER_BINARY_DIR "/tests/distributed/distributed_worker", "spawn", mode,
+                    std::to_string(workers)});
+}
+
+TEST(Spawn, EndsWellWhenAllWorkersDo) {
+  EXPECT_EQ(spawn("collectives", 3).status, 0);
+}
+
+TEST(Spawn, EndsTheOthersWhenOneFails) {
+  const core::Stopwatch watch;
+  EXPECT_EQ(spawn("fail-after", 3).status, 7);
+  EXPECT_LT(watch.seconds(), 20);
+}
+
+TEST(Spawn, AKilledParentTakesItsWorkersWithIt) {
+  test::Process parent({PONDER_BINARY_DIR "/tests/distributed/distributed_worker", "spawn",
+                        "fail-after-never", "2"});
+  const auto workers_left = [] {
+    return test::run({"pgrep", "-f", "distributed_worker fail-after-never"}).status == 0;
+  };
+  for (int i = 0; i < 100 && !workers_left(); ++i) ::usleep(50'000);
+  EXPECT_TRUE(workers_left());
+  parent.send(SIGKILL);
+  parent.wait();
+  for (int i = 0; i < 100 && workers_left(); ++i) ::usleep(50'000);
+  EXPECT_FALSE(workers_left());
+}
+
+}  // namespace
+}  // namespace ponder::distributed

@@ -1,0 +1,137 @@
+// One worker of a test's group: `worker MODE [TIMEOUT_S]`, its place in the environment.
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <string>
+#include <thread>
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/generated/variable_factories.h>
+
+#include "core/error.h"
+#include "distributed/group.h"
+#include "distributed/reducer.h"
+#include "distributed/spawn.h"
+
+namespace ponder::distributed {
+namespace {
+
+void sleep_s(double seconds) {
+  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
+}
+
+void expect(bool ok, const char* what) {
+  if (!ok) core::throw_user("wrong: {}", what);
+}
+
+void collectives(Group& group) {
+  const double sum = group.size() * (group.size() + 1) / 2.0;
+  for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kLong}) {
+    at::Tensor x = at::full({1000}, group.rank() + 1, type);
+    group.all_reduce_sum(x, "a sum");
+    expect(x.eq(sum).all().item<bool>(), "all_reduce_sum");
+    at::Tensor y = at::full({7}, group.rank(), type);
+    group.broadcast(y, group.size() - 1, "a broadcast");
+    expect(y.eq(group.size() - 1).all().item<bool>(), "broadcast");
+  }
+  const std::string own(static_cast<size_t>(group.rank()) * 3, static_cast<char>(group.rank()));
+  const auto all = group.all_gather(own, "texts");
+  for (int r = 0; r < group.size(); ++r)
+    expect(all[r] == std::string(static_cast<size_t>(r) * 3, static_cast<char>(r)), "all_gather");
+  group.barrier("the end");
+  expect(group.size() == 1 || group.traffic().bytes > 0, "traffic");
+}
+
+// A small network whose loss is a sum over rows: each worker has some of the rows.
+struct Net {
+  at::Tensor w1, w2, unused;
+  std::vector<at::Tensor> parameters() const { return {w1, w2, unused}; }
+};
+
+Net make_net() {
+  const auto grid = [](int64_t n, int64_t m) {
+    return (at::arange(n * m, at::kDouble).sin() * 0.3).view({n, m}).requires_grad_();
+  };
+  return {grid(16, 8), grid(8, 4), grid(3, 3)};
+}
+
+at::Tensor loss_of(const Net& net, const at::Tensor& rows) {
+  return at::matmul(at::tanh(at::matmul(rows, net.w1)), net.w2).square().sum();
+}
+
+void gradients(Group& group) {
+  const at::Tensor rows = (at::arange(24 * 16, at::kDouble) * 0.7).cos().view({24, 16});
+  const Net whole = make_net();
+  loss_of(whole, rows).backward();
+
+  const Net net = make_net();
+  // Buckets of 600 bytes: several a backward pass, one parameter larger than one.
+  GradientReducer reducer(group, net.parameters(), 600);
+  for (int round = 0; round < 2; ++round) {
+    for (const at::Tensor& p : net.parameters()) p.mutable_grad() = at::Tensor();
+    // Uneven shares; the last worker of four has no rows at all and never calls backward.
+    const int64_t begin = std::min<int64_t>(24, group.rank() * 9);
+    const int64_t end = group.rank() + 1 == group.size() ? 24 : std::min<int64_t>(24, begin + 9);
+    if (begin < end) {
+      const int64_t middle = (begin + end) / 2;
+      if (begin < middle) loss_of(net, rows.slice(0, begin, middle)).backward();
+      reducer.arm();
+      loss_of(net, rows.slice(0, middle, end)).backward();
+    }
+    reducer.finish();
+    expect(at::allclose(net.w1.grad(), whole.w1.grad(), 1e-12, 1e-12), "gradient of w1");
+    expect(at::allclose(net.w2.grad(), whole.w2.grad(), 1e-12, 1e-12), "gradient of w2");
+    expect(group.size() == 1 || net.unused.grad().eq(0).all().item<bool>(), "unused is zero");
+  }
+}
+
+void faults(const std::string& mode, Group& group) {
+  for (int step = 0;; ++step) {
+    group.doing("sampling");
+    at::Tensor x = at::ones({1 << 16});
+    if (step == 3 && group.rank() == 1) {
+      if (mode == "die") std::raise(SIGKILL);
+      if (mode == "pause") std::raise(SIGSTOP);
+      if (mode == "late") sleep_s(60);
+      if (mode == "give-up") core::throw_run("the disk is full");
+    }
+    group.all_reduce_sum(x, fmt::format("gradients of step {}", step));
+  }
+}
+
+int run(const std::string& mode, double timeout_s) {
+  const Worker worker = worker_from_environment();
+  Group group = Group::join(worker, {.timeout_s = timeout_s});
+  try {
+    if (mode == "collectives") {
+      collectives(group);
+    } else if (mode == "gradients") {
+      gradients(group);
+    } else if (mode == "fail-after") {
+      if (worker.rank == 1) return 7;
+      sleep_s(60);
+    } else if (mode != "join") {
+      faults(mode, group);
+    }
+  } catch (const std::exception& error) {
+    group.give_up(error.what());
+    throw;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace ponder::distributed
+
+int main(int argc, char** argv) {
+  const std::string mode = argc > 1 ? argv[1] : "";
+  try {
+    if (mode == "spawn")
+      return ponder::distributed::run_workers({argv[0], argv[2]}, std::stoi(argv[3]), 2);
+    return ponder::distributed::run(mode, argc > 2 ? std::stod(argv[2]) : 30);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return 1;
+  }
+}
