@@ -1,12 +1,12 @@
 #include "core/tensorboard.h"
 
-#include <array>
 #include <bit>
 #include <chrono>
 #include <cstring>
 
 #include <unistd.h>
 
+#include "core/crc32c.h"
 #include "core/error.h"
 #include "core/file.h"
 
@@ -15,16 +15,6 @@ namespace {
 
 constexpr size_t kFrameHead = 12;  // length and its CRC
 constexpr size_t kFrameTail = 4;   // the payload's CRC
-
-constexpr std::array<uint32_t, 256> make_crc_table() {
-  std::array<uint32_t, 256> table{};
-  for (uint32_t byte = 0; byte < 256; ++byte) {
-    uint32_t crc = byte;
-    for (int bit = 0; bit < 8; ++bit) crc = (crc >> 1) ^ ((crc & 1) != 0 ? 0x82F63B78u : 0u);
-    table[byte] = crc;
-  }
-  return table;
-}
 
 // record_writer.h masks a CRC so that a CRC of bytes that hold CRCs stays a good one.
 uint32_t masked(uint32_t crc) {
@@ -126,14 +116,6 @@ bool read_event_head(std::string_view event, int64_t& step, double& wall_time_s)
 }
 
 }  // namespace
-
-uint32_t crc32c(std::string_view bytes) {
-  static constexpr std::array<uint32_t, 256> kTable = make_crc_table();
-  uint32_t crc = 0xffffffffu;
-  for (const char byte : bytes)
-    crc = (crc >> 8) ^ kTable[(crc ^ static_cast<unsigned char>(byte)) & 0xff];
-  return ~crc;
-}
 
 std::string tfrecord(std::string_view payload) {
   std::string record;

@@ -17,9 +17,6 @@ namespace ponder::core {
 
 class FileAppender;
 
-// CRC-32C (Castagnoli, polynomial 0x1EDC6F41, reflected), RFC 3720 appendix B.4.
-uint32_t crc32c(std::string_view bytes);
-
 // One TFRecord: 8 bytes length, its masked CRC, the payload, its masked CRC; all little-endian.
 std::string tfrecord(std::string_view payload);
 

@@ -6,10 +6,8 @@
 
 #include "core/error.h"
 #include "core/timer.h"
-#include "policy/hf_folder.h"
 #include "policy/ops.h"
-#include "recipes/evaluate.h"
-#include "recipes/trainer_state.h"
+#include "recipes/trainee.h"
 
 namespace ponder::recipes {
 namespace {
@@ -28,42 +26,49 @@ struct EncodedDocument {
   size_t prompt_tokens = 0;
 };
 
+Trainee make_trainee(const PretrainRecipe& recipe) {
+  policy::Model model =
+      policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed);
+  const std::vector<policy::Parameter> trained = model.parameters();
+  return Trainee(std::move(model), trained, recipe.model_name_or_path, recipe.reward,
+                 recipe.optimizer);
+}
+
 class PretrainStage : public Stage {
  public:
   explicit PretrainStage(const PretrainRecipe& recipe)
       : recipe_(recipe),
-        model_(policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed)),
-        tokenizer_(policy::Tokenizer::from_folder(recipe.model_name_or_path)),
-        scorer_(recipe.reward),
-        engine_(model_, tokenizer_, {}),
-        optimizer_(model_.parameters(), recipe.optimizer),
+        trainee_(make_trainee(recipe)),
         save_dtype_(recipe.pretrain.save_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat) {
-    policy::check_tokenizer_fits(tokenizer_, model_.config(), recipe.model_name_or_path);
-    held_out_ = data::held_out_chain_sums(0, recipe.eval.num_prompts, recipe.pretrain.corpus.sums);
-    for (data::Prompt& prompt : held_out_) prompt.token_ids = tokenizer_.encode(prompt.text);
+    trainee_.held_out =
+        data::held_out_chain_sums(0, recipe.eval.num_prompts, recipe.pretrain.corpus.sums);
+    for (data::Prompt& prompt : trainee_.held_out)
+      prompt.token_ids = trainee_.tokenizer.encode(prompt.text);
   }
 
   int64_t num_steps() const override { return recipe_.pretrain.max_steps; }
 
-  Metrics step(int64_t step, const std::filesystem::path&, const Say&) override {
+  Metrics step(int64_t step, const StepContext& context) override {
     const core::Stopwatch watch;
+    policy::Model& model = trainee_.model;
     const PretrainOptions& o = recipe_.pretrain;
     const TextBatch batch = next_batch();
     next_document_ = batch.next_document;
     const at::Tensor loads =
-        at::zeros({model_.num_moe_layers(), model_.config().moe.n_routed_experts}, at::kLong);
-    const at::Tensor hidden = model_.forward(batch.input, loads);
+        at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong);
+    const at::Tensor hidden = model.forward(batch.input, loads);
     const policy::TokenLogprobs logprobs = policy::token_logprobs(
-        hidden.index_select(0, batch.indices), model_.output_weight(), batch.targets, 1.0);
+        hidden.index_select(0, batch.indices), model.output_weight(), batch.targets, 1.0);
     // A constant divisor: a batch with few tokens moves the weights less.
     const at::Tensor loss =
         (logprobs.logprobs * batch.weights).sum().neg() / static_cast<double>(o.tokens_per_step);
     loss.backward();
     const double rate = policy::learning_rate_at(recipe_.optimizer, step - 1, o.max_steps);
-    const policy::AdamW::StepResult result = optimizer_.step(rate);
+    context.before_update();
+    const policy::AdamW::StepResult result = trainee_.optimizer.step(rate);
     if (!result.applied)
       core::throw_run("step {}: the gradient is not finite: lower optimizer.learning_rate", step);
-    model_.update_balance_biases(loads, o.bias_update_rate);
+    model.update_balance_biases(loads, o.bias_update_rate);
     num_tokens_ += batch.input.cu_seqlens.back();
     const double weight = batch.weights.sum().item<double>();
     return {{"loss", loss.item<double>() * static_cast<double>(o.tokens_per_step) / weight},
@@ -79,26 +84,20 @@ class PretrainStage : public Stage {
 
   Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
                    const Say& say) override {
-    if (held_out_.empty()) return {};
-    say("evaluating");
-    return evaluate_both(engine_, scorer_, held_out_,
-                         {.max_completion_length = recipe_.eval.max_completion_length,
-                          .seed = static_cast<uint64_t>(recipe_.seed)},
-                         step, evaluation_file);
+    return trainee_.evaluate(recipe_.eval, recipe_.seed, step, evaluation_file, say);
   }
 
-  void save(int64_t step, const std::filesystem::path& checkpoint) const override {
-    policy::save_hf_folder(model_, save_dtype_, recipe_.model_name_or_path, checkpoint);
-    save_trainer_state(
-        checkpoint, model_, optimizer_,
+  WriteCheckpoint checkpoint(int64_t step) const override {
+    return trainee_.checkpoint(
+        save_dtype_, {},
         {{"step", step}, {"next_document", next_document_}, {"num_tokens", num_tokens_}});
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
-    Counters counters = {{"next_document", 0}, {"num_tokens", 0}};
-    restore_trainer_state(checkpoint, model_, optimizer_, counters);
-    next_document_ = counters["next_document"];
-    num_tokens_ = counters["num_tokens"];
+    trainee_.restore(checkpoint, {}, [this](const data::Json& values) {
+      next_document_ = values.at("next_document").get<int64_t>();
+      num_tokens_ = values.at("num_tokens").get<int64_t>();
+    });
   }
 
   core::StepLine line(const Metrics& metrics) const override {
@@ -113,12 +112,12 @@ class PretrainStage : public Stage {
         data::corpus_document(recipe_.seed, index, recipe_.pretrain.corpus);
     EncodedDocument out;
     out.tokens =
-        tokenizer_.encode(std::string_view(document.text).substr(0, document.prompt_bytes));
+        trainee_.tokenizer.encode(std::string_view(document.text).substr(0, document.prompt_bytes));
     out.prompt_tokens = out.tokens.size();
     const auto rest =
-        tokenizer_.encode(std::string_view(document.text).substr(document.prompt_bytes));
+        trainee_.tokenizer.encode(std::string_view(document.text).substr(document.prompt_bytes));
     out.tokens.insert(out.tokens.end(), rest.begin(), rest.end());
-    out.tokens.push_back(static_cast<int32_t>(model_.config().eos_token_ids.front()));
+    out.tokens.push_back(static_cast<int32_t>(trainee_.model.config().eos_token_ids.front()));
     return out;
   }
 
@@ -162,13 +161,8 @@ class PretrainStage : public Stage {
   }
 
   PretrainRecipe recipe_;
-  policy::Model model_;
-  policy::Tokenizer tokenizer_;
-  rewards::Scorer scorer_;
-  rollout::Engine engine_;
-  policy::AdamW optimizer_;
+  Trainee trainee_;
   at::ScalarType save_dtype_;
-  std::vector<data::Prompt> held_out_;
   int64_t next_document_ = 0;
   int64_t num_tokens_ = 0;
 };

@@ -17,16 +17,27 @@ using Metrics = std::map<std::string, double>;
 // Says what happens within a step ("sampling 120/256").
 using Say = std::function<void(const std::string&)>;
 
+// Writes the state that it was made from into an existing folder.
+using WriteCheckpoint = std::function<void(const std::filesystem::path& folder)>;
+
+// What the loop lends to a step.
+struct StepContext {
+  std::filesystem::path completions_file;  // gets what a person may want to read later
+  std::filesystem::path dumps_folder;      // gets what a failed update needs to be replayed
+  Say say;
+  // To be called before the weights first change: until then the checkpoint of the step before may
+  // still be on its way to the disk.
+  std::function<void()> before_update;
+};
+
 class Stage {
  public:
   virtual ~Stage() = default;
 
   virtual int64_t num_steps() const = 0;
 
-  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Also writes
-  // what a person may want to read later (completions) into `completions_file`.
-  virtual Metrics step(int64_t step, const std::filesystem::path& completions_file,
-                       const Say& say) = 0;
+  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone.
+  virtual Metrics step(int64_t step, const StepContext& context) = 0;
 
   // Held-out metrics of the state as it is; completions go to `evaluation_file`. Empty: the recipe
   // wants none.
@@ -34,8 +45,9 @@ class Stage {
                            const Say& say) = 0;
 
   // Everything that step() depends on, as a Hugging Face folder with the trainer's state beside the
-  // weights.
-  virtual void save(int64_t step, const std::filesystem::path& checkpoint) const = 0;
+  // weights. Counters are taken now; weights are read when the result is called, which may be on
+  // another thread, up to the next step's before_update().
+  virtual WriteCheckpoint checkpoint(int64_t step) const = 0;
   virtual void restore(const std::filesystem::path& checkpoint) = 0;
 
   // The parts of the step line that this stage's metrics hold.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <future>
 #include <memory>
 #include <span>
 
@@ -77,8 +78,9 @@ class Loop {
       one_step(step);
       const bool stopping = core::stop_requested();
       if (stopping || step == last_ || step % recipe_.save.save_steps == 0) save(step);
-      if (stopping) return step;
+      if (stopping) last_ = step;
     }
+    wait_for_save();
     return last_;
   }
 
@@ -90,15 +92,18 @@ class Loop {
 
   void one_step(int64_t step) {
     const core::Stopwatch watch;
-    Metrics metrics = stage_.step(step, folder_.completions_file(step), say());
+    Metrics metrics = stage_.step(step, {.completions_file = folder_.completions_file(step),
+                                         .dumps_folder = folder_.dir() / "dumps",
+                                         .say = say(),
+                                         .before_update = [this] { wait_for_save(); }});
     if (step % recipe_.eval.eval_steps == 0 || step == stage_.num_steps()) {
       const core::Stopwatch evaluation;
       metrics.merge(stage_.evaluate(step, folder_.evaluation_file(step), say()));
       metrics["timing_s/eval"] = evaluation.seconds();
     }
-    metrics["timing_s/save"] = save_seconds_;  // of the checkpoint before this step
+    metrics["timing_s/save"] = save_seconds_;  // that this step waited for the checkpoint before it
     metrics_.write(metrics, step);
-    seconds_ += watch.seconds() + save_seconds_;
+    seconds_ += watch.seconds();
     core::StepLine line = stage_.line(metrics);
     line.step = step;
     line.num_steps = stage_.num_steps();
@@ -108,12 +113,17 @@ class Loop {
     progress_.step(step_text_);
   }
 
+  // The checkpoint is written while the next step samples: no weight changes till wait_for_save().
   void save(int64_t step) {
-    const core::Stopwatch watch;
     metrics_.sync();
-    folder_.save_checkpoint(
-        step, recipe_.save.save_total_limit,
-        [&](const std::filesystem::path& checkpoint) { stage_.save(step, checkpoint); });
+    saving_ = std::async(std::launch::async, [this, step, write = stage_.checkpoint(step)] {
+      folder_.save_checkpoint(step, recipe_.save.save_total_limit, write);
+    });
+  }
+
+  void wait_for_save() {
+    const core::Stopwatch watch;
+    if (saving_.valid()) saving_.get();
     save_seconds_ = watch.seconds();
   }
 
@@ -131,6 +141,7 @@ class Loop {
   core::Progress progress_;
   std::string step_text_;
   double seconds_ = 0, save_seconds_ = 0;
+  std::future<void> saving_;  // its destructor waits
 };
 
 void print_summary(const RunFolder& folder, std::FILE* out) {

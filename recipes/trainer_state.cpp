@@ -1,18 +1,43 @@
 #include "recipes/trainer_state.h"
 
-#include <nlohmann/json.hpp>
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "core/crc32c.h"
 #include "core/error.h"
 #include "core/file.h"
-#include "policy/safetensors.h"
 
 namespace ponder::recipes {
 namespace {
 
-policy::NamedTensors all_tensors(const policy::Model& model, const policy::AdamW& optimizer) {
+namespace fs = std::filesystem;
+
+uint32_t checksum(const fs::path& path) {
+  const core::MappedFile file(path, "checkpoint");
+  return core::crc32c({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+}
+
+void check_tensors_file(const fs::path& path, const data::Json& state) {
+  const auto expected = state.at("trainer_safetensors_crc32c").get<uint32_t>();
+  const uint32_t found = checksum(path);
+  if (found == expected) return;
+  core::throw_user(
+      "{}: damaged: its checksum is {:08x}, expected {:08x}: remove this checkpoint to go on from "
+      "the one before",
+      path.string(), found, expected);
+}
+
+void warn_of_threads(int threads) {
+  if (threads == at::get_num_threads()) return;
+  fmt::print(stderr,
+             "ponder: warning: the run was made with {} threads and goes on with {}: its last "
+             "bits will differ (OMP_NUM_THREADS={} keeps them)\n",
+             threads, at::get_num_threads(), threads);
+}
+
+}  // namespace
+
+policy::NamedTensors trained_tensors(const policy::Model& model, const policy::AdamW& optimizer) {
   policy::NamedTensors out;
   for (const policy::Parameter& p : model.parameters())
     out.emplace_back("weight." + p.name, p.tensor.detach());
@@ -20,40 +45,37 @@ policy::NamedTensors all_tensors(const policy::Model& model, const policy::AdamW
   return out;
 }
 
-}  // namespace
-
-void save_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                        const policy::AdamW& optimizer, const Counters& counters) {
-  policy::save_safetensors(checkpoint / "trainer.safetensors", all_tensors(model, optimizer), {});
-  const nlohmann::json state = {{"counters", counters}, {"threads", at::get_num_threads()}};
+void save_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& tensors,
+                        const data::Json& values) {
+  const fs::path path = checkpoint / "trainer.safetensors";
+  policy::save_safetensors(path, tensors, {});
+  const data::Json state = {{"values", values},
+                            {"threads", at::get_num_threads()},
+                            {"trainer_safetensors_crc32c", checksum(path)}};
   core::write_file_atomic(checkpoint / "trainer.json", state.dump(2) + "\n");
 }
 
-void restore_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                           const policy::AdamW& optimizer, Counters& counters) {
+void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& tensors,
+                           const std::function<void(const data::Json&)>& read) {
   const at::NoGradGuard no_grad;
-  const policy::SafetensorsFile file(checkpoint / "trainer.safetensors");
-  for (auto& [name, tensor] : all_tensors(model, optimizer)) {
-    const at::Tensor saved = file.tensor(name);
-    if (saved.sizes() != tensor.sizes()) {
-      core::throw_user(
-          "{}: tensor '{}' has another shape than this recipe's model: the checkpoint is of "
-          "another model",
-          file.path().string(), name);
-    }
-    tensor.copy_(saved);
-  }
-  const auto path = checkpoint / "trainer.json";
+  const fs::path path = checkpoint / "trainer.json";
   try {
-    const auto state = nlohmann::json::parse(core::read_file(path, "trainer's state"));
-    for (auto& [name, value] : counters) value = state.at("counters").at(name).get<int64_t>();
-    const int threads = state.at("threads").get<int>();
-    if (threads == at::get_num_threads()) return;
-    fmt::print(stderr,
-               "ponder: warning: the run was made with {} threads and goes on with {}: its last "
-               "bits will differ (OMP_NUM_THREADS={} keeps them)\n",
-               threads, at::get_num_threads(), threads);
-  } catch (const nlohmann::json::exception& error) {
+    const auto state = data::Json::parse(core::read_file(path, "trainer's state"));
+    const policy::SafetensorsFile file(checkpoint / "trainer.safetensors");
+    check_tensors_file(file.path(), state);
+    for (const auto& [name, tensor] : tensors) {
+      const at::Tensor saved = file.tensor(name);
+      if (saved.sizes() != tensor.sizes()) {
+        core::throw_user(
+            "{}: tensor '{}' has another shape than this recipe's model: the checkpoint is of "
+            "another model",
+            file.path().string(), name);
+      }
+      tensor.copy_(saved);
+    }
+    read(state.at("values"));
+    warn_of_threads(state.at("threads").get<int>());
+  } catch (const data::Json::exception& error) {
     core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",
                      path.string(), error.what());
   }

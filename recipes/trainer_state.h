@@ -1,32 +1,30 @@
-// The part of a checkpoint that is no Hugging Face folder: trainer.safetensors (moments, master
-// weights) and trainer.json (counters) beside the weights.
+// The part of a checkpoint that is no Hugging Face folder: trainer.safetensors (master weights,
+// moments) and trainer.json (counters and the like) beside the weights.
 #pragma once
 
-#include <cstdint>
 #include <filesystem>
-#include <map>
-#include <string>
-#include <utility>
-#include <vector>
+#include <functional>
 
-#include <ATen/core/Tensor.h>
-
+#include "data/types.h"
 #include "policy/model.h"
 #include "policy/optimizer.h"
+#include "policy/safetensors.h"
 
 namespace ponder::recipes {
 
-// What a stage counts, by name.
-using Counters = std::map<std::string, int64_t>;
+// The live tensors of a model in training, by name: weights as they are in memory ("weight." +
+// name, buffers too) and the optimizer's state.
+policy::NamedTensors trained_tensors(const policy::Model& model, const policy::AdamW& optimizer);
 
-// Weights as they are in memory (float32, buffers too, "weight." + name), the optimizer's state,
-// the counters and the number of threads.
-void save_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                        const policy::AdamW& optimizer, const Counters& counters);
+// Writes the tensors, the values, the number of threads and the tensors' checksum.
+void save_trainer_state(const std::filesystem::path& checkpoint,
+                        const policy::NamedTensors& tensors, const data::Json& values);
 
-// Puts them back in place; `counters` holds the names to read. Warns on stderr where the number of
-// threads is another. Throws UserError where the checkpoint is damaged or does not fit.
-void restore_trainer_state(const std::filesystem::path& checkpoint, const policy::Model& model,
-                           const policy::AdamW& optimizer, Counters& counters);
+// Puts the tensors back in place and hands the values to `read`, whose JSON errors become
+// UserErrors. Warns on stderr where the number of threads is another. Throws UserError where the
+// checkpoint is damaged or does not fit.
+void restore_trainer_state(const std::filesystem::path& checkpoint,
+                           const policy::NamedTensors& tensors,
+                           const std::function<void(const data::Json&)>& read);
 
 }  // namespace ponder::recipes

@@ -10,6 +10,7 @@
 
 #include <gtest/gtest.h>
 
+#include "core/crc32c.h"
 #include "core/error.h"
 #include "core/file.h"
 #include "tests/support/temp_dir.h"

@@ -1,0 +1,30 @@
+#include "recipes/batch_logprobs.h"
+
+#include <ATen/ATen.h>
+
+namespace ponder::recipes {
+
+policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
+                                     double temperature) {
+  const at::Tensor hidden = model.forward(
+      {.token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens});
+  const at::Tensor indices = grpo::loss_indices(batch);
+  // Token t is predicted by the state before it.
+  return policy::token_logprobs(hidden.index_select(0, indices - 1), model.output_weight(),
+                                batch.token_ids.index_select(0, indices), temperature);
+}
+
+at::Tensor batch_logprobs_in_parts(const policy::Model& model, const grpo::TrainBatch& batch,
+                                   double temperature, int64_t tokens_max) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> parts;
+  for (const grpo::TrainBatch& micro : grpo::split(batch, tokens_max)) {
+    if (micro.num_loss_tokens > 0)
+      parts.push_back(batch_logprobs(model, micro, temperature).logprobs);
+  }
+  at::Tensor out = at::zeros_like(batch.old_logprobs);
+  if (!parts.empty()) out.index_copy_(0, grpo::loss_indices(batch), at::cat(parts));
+  return out;
+}
+
+}  // namespace ponder::recipes

@@ -1,0 +1,50 @@
+#include "recipes/trainee.h"
+
+#include <utility>
+
+#include "policy/hf_folder.h"
+#include "recipes/evaluate.h"
+
+namespace ponder::recipes {
+
+Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
+                 const std::filesystem::path& its_folder, const rewards::RewardOptions& reward,
+                 const policy::OptimizerOptions& optimizer_options)
+    : folder(its_folder),
+      model(std::move(its_model)),
+      tokenizer(policy::Tokenizer::from_folder(its_folder)),
+      scorer(reward),
+      engine(model, tokenizer, {}),
+      optimizer(trained, optimizer_options) {
+  policy::check_tokenizer_fits(tokenizer, model.config(), folder);
+}
+
+Metrics Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step,
+                          const std::filesystem::path& file, const Say& say) {
+  if (held_out.empty()) return {};
+  say("evaluating");
+  return evaluate_both(
+      engine, scorer, held_out,
+      {.max_completion_length = options.max_completion_length, .seed = static_cast<uint64_t>(seed)},
+      step, file);
+}
+
+WriteCheckpoint Trainee::checkpoint(at::ScalarType dtype, policy::NamedTensors extra,
+                                    data::Json values) const {
+  return [this, dtype, extra = std::move(extra),
+          values = std::move(values)](const std::filesystem::path& checkpoint) {
+    policy::save_hf_folder(model, dtype, folder, checkpoint);
+    policy::NamedTensors tensors = trained_tensors(model, optimizer);
+    tensors.insert(tensors.end(), extra.begin(), extra.end());
+    save_trainer_state(checkpoint, tensors, values);
+  };
+}
+
+void Trainee::restore(const std::filesystem::path& checkpoint, const policy::NamedTensors& extra,
+                      const std::function<void(const data::Json&)>& read) {
+  policy::NamedTensors tensors = trained_tensors(model, optimizer);
+  tensors.insert(tensors.end(), extra.begin(), extra.end());
+  restore_trainer_state(checkpoint, tensors, read);
+}
+
+}  // namespace ponder::recipes

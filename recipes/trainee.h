@@ -1,0 +1,47 @@
+// The policy that a stage trains and what every such stage keeps beside it: tokenizer, sampler,
+// rewards, optimizer and the held-out problems. What is trained, and how, is the stage's own.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "policy/model.h"
+#include "policy/optimizer.h"
+#include "policy/tokenizer.h"
+#include "recipes/options.h"
+#include "recipes/stage.h"
+#include "recipes/trainer_state.h"
+#include "rewards/scorer.h"
+#include "rollout/engine.h"
+
+namespace ponder::recipes {
+
+struct Trainee {
+  // `folder` is the Hugging Face folder that the tokenizer is read from; `trained` are the
+  // parameters that the optimizer changes. Throws UserError where tokenizer and model do not fit.
+  Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
+          const std::filesystem::path& folder, const rewards::RewardOptions& reward,
+          const policy::OptimizerOptions& optimizer_options);
+
+  // Greedy and sampled metrics of `held_out`; none where there are no problems.
+  Metrics evaluate(const EvalOptions& options, int64_t seed, int64_t step,
+                   const std::filesystem::path& file, const Say& say);
+
+  // The Hugging Face folder with weights in `dtype`, and the trainer's state with `extra` tensors
+  // and these values. REQUIRES: the trainee outlives the result.
+  WriteCheckpoint checkpoint(at::ScalarType dtype, policy::NamedTensors extra,
+                             data::Json values) const;
+  void restore(const std::filesystem::path& checkpoint, const policy::NamedTensors& extra,
+               const std::function<void(const data::Json&)>& read);
+
+  std::filesystem::path folder;
+  policy::Model model;
+  policy::Tokenizer tokenizer;
+  rewards::Scorer scorer;
+  rollout::Engine engine;
+  policy::AdamW optimizer;
+  std::vector<data::Prompt> held_out;  // encoded; filled by the stage
+};
+
+}  // namespace ponder::recipes
