@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "rewards/fence.h"
+#include "rewards/prompt_code.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -83,11 +84,22 @@ void add_pairs(const std::vector<std::pair<Json, Json>>& tests, const std::strin
   job.pairs_json = pairs.dump();
 }
 
+// A member that some data sets write as JSON text.
+Json unpacked(const Json& value) {
+  return value.is_string() ? Json::parse(value.get<std::string>()) : value;
+}
+
+Json test_cases_of(const Json& answer) {
+  for (const char* key : {"test_cases", "public_test_cases"}) {
+    if (answer.contains(key)) return unpacked(answer[key]);
+  }
+  return nullptr;
+}
+
 std::vector<std::pair<Json, Json>> tests_of(const Json& answer) {
   std::vector<std::pair<Json, Json>> out;
-  if (answer.contains("test_cases")) {
-    for (const Json& test : answer["test_cases"])
-      out.emplace_back(test.at("input"), test.at("output"));
+  if (const Json cases = test_cases_of(answer); !cases.is_null()) {
+    for (const Json& test : cases) out.emplace_back(test.at("input"), test.at("output"));
   } else if (answer.contains("inputs")) {
     const Json &inputs = answer["inputs"], &outputs = answer.at("outputs");
     if (inputs.size() != outputs.size())
@@ -98,18 +110,18 @@ std::vector<std::pair<Json, Json>> tests_of(const Json& answer) {
 }
 
 std::string function_of(const Json& answer) {
-  for (const char* key : {"fn_name", "entry_point"}) {
-    if (answer.contains(key) && answer[key].is_string()) return answer[key];
-  }
-  if (answer.contains("test_cases") && !answer["test_cases"].empty()) {
-    const Json& first = answer["test_cases"][0];
-    if (first.is_object() && first.contains("fn_name") && first["fn_name"].is_string())
-      return first["fn_name"];
+  std::vector<Json> places = {answer};
+  if (answer.contains("metadata")) places.push_back(unpacked(answer["metadata"]));
+  if (const Json cases = test_cases_of(answer); !cases.empty()) places.push_back(cases[0]);
+  for (const Json& place : places) {
+    for (const char* key : {"fn_name", "func_name", "entry_point"}) {
+      if (place.is_object() && place.contains(key) && place[key].is_string()) return place[key];
+    }
   }
   return {};
 }
 
-CodeJob read_job(const Json& answer) {
+CodeJob read_job(const Json& answer, std::string_view prompt) {
   CodeJob job;
   job.language = language_of(answer);
   job.limits = answer.value("limits", Json::object());
@@ -121,7 +133,18 @@ CodeJob read_job(const Json& answer) {
       if (answer.contains(setup)) job.assertions = lines_of(answer[setup]) + "\n" + job.assertions;
     }
   }
-  if (!job.assertions.empty()) return job;
+  if (!job.assertions.empty()) {
+    if (job.entry_point.empty() && job.assertions.find("def check(") != std::string::npos)
+      throw std::invalid_argument("check(candidate) needs an entry_point");
+    // MBPP names none: its assertions call the function by its own name.
+    if (job.entry_point.empty()) job.entry_point = "candidate";
+    if (answer.contains("setup")) {
+      job.setup = lines_of(answer["setup"]);
+    } else {
+      job.setup = job.helpers = prompt_helpers(prompt, job.entry_point, job.assertions);
+    }
+    return job;
+  }
   const auto tests = tests_of(answer);
   if (tests.empty())
     throw std::invalid_argument("no tests: expected test_cases, tests or inputs and outputs");
@@ -131,14 +154,14 @@ CodeJob read_job(const Json& answer) {
 
 }  // namespace
 
-CodeJob code_job(const Json& given) {
+CodeJob code_job(const Json& given, std::string_view prompt) {
   const Json answer =
       given.is_string() ? Json::parse(given.get<std::string>(), nullptr, false) : given;
   if (!answer.is_object())
     throw std::invalid_argument("expected an object with tests, found " +
                                 text::shortened(given.dump()));
   try {
-    return read_job(answer);
+    return read_job(answer, prompt);
   } catch (const Json::exception& error) {
     throw std::invalid_argument(error.what());
   }
@@ -148,6 +171,23 @@ bool same_tokens(std::string_view got, std::string_view expected) {
   return text::words(got) == text::words(expected);
 }
 
+namespace {
+
+std::optional<std::string> program_in(const CodeJob& job, const data::Prompt& prompt,
+                                      const data::Completion& completion) {
+  const std::string rendered = text::rendered(prompt, completion);
+  if (auto code = last_fenced(rendered, labels_of(job.language))) return code;
+  const std::string_view visible = text::behind_reasoning(rendered);
+  if (visible.find("```") != std::string_view::npos ||
+      visible.find("<think>") != std::string_view::npos || text::trimmed(visible).empty())
+    return std::nullopt;
+  const bool continues =
+      defines(prompt.text, job.entry_point) && !defines(visible, job.entry_point);
+  return continues ? prompt.text + completion.text : std::string(visible);
+}
+
+}  // namespace
+
 void bind(core::Binder& b, CodeOptions& o) {
   b.field("fraction", o.fraction, "the share of tests that pass, else all or nothing");
 }
@@ -155,10 +195,15 @@ void bind(core::Binder& b, CodeOptions& o) {
 CodeReward::CodeReward(const CodeOptions& options, std::shared_ptr<const CodeRunner> runner)
     : options_(options), runner_(std::move(runner)) {}
 
+const Json& CodeReward::tests_of(const data::Prompt& prompt) {
+  const auto found = prompt.columns.find("verification_info");
+  return prompt.answer.is_null() && found != prompt.columns.end() ? *found : prompt.answer;
+}
+
 std::string CodeReward::problem_with(const data::Prompt& prompt) const {
   try {
-    code_job(prompt.answer);
-    return {};
+    const std::string problem = runner_->problem_with(code_job(tests_of(prompt)));
+    return problem.empty() ? problem : "code: the answer: " + problem;
   } catch (const std::invalid_argument& error) {
     return std::string("code: the answer: ") + error.what();
   }
@@ -167,24 +212,35 @@ std::string CodeReward::problem_with(const data::Prompt& prompt) const {
 Judgement CodeReward::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   CodeJob job;
   try {
-    job = code_job(prompt.answer);
+    job = code_job(tests_of(prompt), prompt.text);
   } catch (const std::invalid_argument& error) {
     return refused(std::string("code: the answer: ") + error.what());
   }
   if (completion.finish_reason != data::FinishReason::kStop)
     return {0.0, ScoreStatus::kUnparsed, "cut before its end: no program"};
-  const std::string rendered = text::rendered(prompt, completion);
-  auto code = last_fenced(rendered, labels_of(job.language));
-  const std::string_view visible = text::behind_reasoning(rendered);
-  if (!code && visible.find("```") == std::string_view::npos &&
-      visible.find("<think>") == std::string_view::npos && !text::trimmed(visible).empty())
-    code = visible;
+  const auto code = program_in(job, prompt, completion);
   if (!code) return {0.0, ScoreStatus::kUnparsed, "no closed code block of " + job.language};
   job.code = *code;
-  CodeResult result = runner_->run(job, !options_.fraction);
-  if (result.runner_failed) result = runner_->run(job, !options_.fraction);
+  if (const std::string problem = runner_->problem_with(job); !problem.empty())
+    return refused("code: the answer: " + problem);
+  CodeResult result = run(job);
+  const bool passed_first = !result.tests.empty() && result.tests[0].verdict == "AC";
+  if (passed_first && redefines(job.code, job.helpers)) {
+    job.setup.clear();
+    result = run(job);
+  }
   if (result.runner_failed)
     return {std::nullopt, ScoreStatus::kCrashed, "the sandbox failed: " + result.reason};
+  return verdict_of(job, result);
+}
+
+// A failure of the runner is tried once more.
+CodeResult CodeReward::run(const CodeJob& job) const {
+  CodeResult result = runner_->run(job, !options_.fraction);
+  return result.runner_failed ? runner_->run(job, !options_.fraction) : result;
+}
+
+Judgement CodeReward::verdict_of(const CodeJob& job, CodeResult& result) const {
   size_t passed = 0;
   std::string verdict;
   for (size_t i = 0; i < result.tests.size(); ++i) {
@@ -200,10 +256,7 @@ Judgement CodeReward::judge(const data::Prompt& prompt, const data::Completion& 
   const bool all = total > 0 && passed == total;
   const double share = total == 0 ? 0.0 : static_cast<double>(passed) / static_cast<double>(total);
   return {
-      options_.fraction ? share
-      : all             ? 1.0
-                        : 0.0,
-      all ? ScoreStatus::kOk : ScoreStatus::kWrong,
+      options_.fraction ? share : (all ? 1.0 : 0.0), all ? ScoreStatus::kOk : ScoreStatus::kWrong,
       fmt::format("{} of {} tests pass{}", passed, total, verdict.empty() ? "" : "; " + verdict)};
 }
 

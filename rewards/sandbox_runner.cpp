@@ -14,7 +14,8 @@ sandbox::Request request_of(const CodeJob& job, bool stop_early) {
       {{"language", job.language}, {"mode", "stdin"}, {"code", job.code}, {"limits", job.limits}});
   request.run_all_tests = !stop_early;
   if (job.cases.empty()) {
-    request.function = sandbox::FunctionTests{job.entry_point, job.assertions, "", job.pairs_json};
+    request.function =
+        sandbox::FunctionTests{job.entry_point, job.assertions, job.setup, job.pairs_json};
     return request;
   }
   request.tests.clear();
@@ -27,6 +28,15 @@ sandbox::Request request_of(const CodeJob& job, bool stop_early) {
 
 SandboxRunner::SandboxRunner() : sandbox_(std::make_unique<sandbox::Sandbox>()) {}
 SandboxRunner::~SandboxRunner() = default;
+
+std::string SandboxRunner::problem_with(const CodeJob& job) const {
+  try {
+    request_of(job, true);
+    return {};
+  } catch (const core::UserError& error) {
+    return error.what();
+  }
+}
 
 CodeResult SandboxRunner::run(const CodeJob& job, bool stop_early) const {
   const sandbox::Result got = sandbox_->run(request_of(job, stop_early));

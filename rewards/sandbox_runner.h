@@ -17,6 +17,7 @@ class SandboxRunner : public CodeRunner {
   SandboxRunner();
   ~SandboxRunner() override;
   CodeResult run(const CodeJob& job, bool stop_early) const override;
+  std::string problem_with(const CodeJob& job) const override;
 
  private:
   std::unique_ptr<sandbox::Sandbox> sandbox_;

@@ -4,7 +4,7 @@ box_serve (zygote.cpp) returns only in a child that is already inside its own na
 system call filter. The return value says what to be: a script, the candidate of function tests, or their judge. Candidate
 and judge never share a process; calls and values travel between them in the exact encoding below (never pickle).
 """
-import atexit, ctypes, gc  # noqa: E401
+import ast, atexit, ctypes, gc  # noqa: E401
 import builtins, collections, decimal, fractions, functools, heapq, itertools, json, math, operator, os  # noqa: E401
 import bisect, copy, dataclasses, datetime, random, re, string, struct, sys, threading, traceback, types, typing  # noqa: E401
 
@@ -25,6 +25,7 @@ _SIZE = struct.Struct('<Q')
 _DOUBLE = struct.Struct('<d')
 _LISTS = {list: b'l', tuple: b't', set: b's', frozenset: b'z', collections.deque: b'q'}
 _DICTS = {dict: b'd', collections.Counter: b'C', collections.OrderedDict: b'O', collections.defaultdict: b'D'}
+_MATCH = type(re.match('', ''))
 _VIEWS = {type({}.keys()): b'K', type({}.values()): b'V', type({}.items()): b'I'}
 _ITERATORS = {type(iter(v)) for v in ([], (), {}, set(), '', b'', range(0), {}.values(), {}.items(), reversed([]))}
 _ITERATORS |= {map, filter, zip, enumerate, types.GeneratorType, itertools.chain, itertools.islice,
@@ -78,6 +79,8 @@ def _encode(value, out, depth):
         _sized(out, b'E', str(value).encode())
     elif kind is fractions.Fraction:
         _items(out, b'R', (value.numerator, value.denominator), depth)
+    elif kind is _MATCH:
+        _items(out, b'M', (value.string, value.regs, dict(value.re.groupindex)), depth)
     elif kind in _ITERATORS:
         _items(out, b'o', list(value), depth)
     else:
@@ -89,6 +92,39 @@ def _items(out, tag, values, depth, count=None):
     out += _SIZE.pack(len(values) if count is None else count)
     for value in values:
         _encode(value, out, depth + 1)
+
+
+class Match:
+    """What a re.Match said, as data: nothing is matched again. True, as a match is."""
+
+    def __init__(self, text, regs, names):
+        if type(text) not in (str, bytes) or type(names) is not dict:
+            raise Unsendable('a malformed match')
+        self.string, self.regs, self.names = text, tuple((int(a), int(b)) for a, b in regs), names
+
+    def span(self, group=0):
+        return self.regs[self.names.get(group, group)]
+
+    def start(self, group=0):
+        return self.span(group)[0]
+
+    def end(self, group=0):
+        return self.span(group)[1]
+
+    def __getitem__(self, group):
+        start, end = self.span(group)
+        return None if start < 0 else self.string[start:end]
+
+    def group(self, *groups):
+        found = tuple(self[group] for group in groups or (0,))
+        return found if len(found) > 1 else found[0]
+
+    def groups(self, default=None):
+        found = (self[i] for i in range(1, len(self.regs)))
+        return tuple(default if part is None else part for part in found)
+
+    def groupdict(self, default=None):
+        return {name: default if self[name] is None else self[name] for name in self.names}
 
 
 class Decoder:
@@ -151,7 +187,7 @@ _NESTED = {
     b'O': lambda d, n: collections.OrderedDict(d.pairs(n)), b'D': Decoder.pairs,
     b'K': lambda d, n: dict.fromkeys(d.items(n)).keys(), b'V': lambda d, n: dict(enumerate(d.items(n))).values(),
     b'I': lambda d, n: d.pairs(n).items(), b'r': lambda d, n: range(*d.items(n)),
-    b'R': lambda d, n: fractions.Fraction(*d.items(n)), b'o': lambda d, n: iter(d.items(n)),
+    b'M': lambda d, n: Match(*d.items(n)), b'R': lambda d, n: fractions.Fraction(*d.items(n)), b'o': lambda d, n: iter(d.items(n)),
 }
 
 
@@ -341,6 +377,12 @@ def run_pairs(pairs, candidate, results):
     assert all(results), 'pair %d: another value' % results.index(False)
 
 
+def called_names(code):
+    """The functions that the code calls by a plain name."""
+    calls = (node.func for node in ast.walk(code) if isinstance(node, ast.Call))
+    return {name.id for name in calls if isinstance(name, ast.Name)}
+
+
 def run_tests(tests, proxy, results):
     name = tests['entry_point']
     candidate = proxy.function(name)
@@ -351,7 +393,11 @@ def run_tests(tests, proxy, results):
     names = module.__dict__
     exec(compile(tests.get('setup') or '', 'setup', 'exec', dont_inherit=True), names)
     names[name] = names['candidate'] = candidate
-    exec(compile(tests['assert_tests'], 'tests', 'exec', dont_inherit=True), names)
+    code = ast.parse(tests['assert_tests'], 'tests')
+    # What neither the tests nor the set-up define, the tests expect of the candidate (HumanEval/50's encode_shift).
+    for other in called_names(code) - names.keys() - vars(builtins).keys():
+        names[other] = proxy.function(other)
+    exec(compile(code, 'tests', 'exec', dont_inherit=True), names)
     check = names.get('check')
     if proxy.calls == 0 and callable(check) and check is not candidate:
         check(candidate)

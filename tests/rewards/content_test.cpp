@@ -277,11 +277,60 @@ TEST(Code, ReadsTheFormsOfDataSets) {
   const CodeJob live =
       code_job({{"test_cases", {{{"input", "[1, 2]\n3"}, {"output", "\"x\""}, {"fn_name", "g"}}}}});
   EXPECT_EQ(Json::parse(live.pairs_json), Json::parse(R"([[[[1,2],3],"x"]])"));
-  for (const Json& bad :
-       {Json(), Json("x"), Json::object(), Json{{"inputs", {1}}, {"outputs", Json::array()}},
-        Json{{"test_cases", {{{"input", 3}, {"output", ""}}}}}}) {
+  const CodeJob bench = code_job(
+      {{"public_test_cases", R"([{"input": "[1]\n2", "output": "3", "testtype": "functional"}])"},
+       {"metadata", R"({"func_name": "h"})"}});
+  EXPECT_EQ(bench.entry_point, "h");
+  EXPECT_EQ(Json::parse(bench.pairs_json), Json::parse("[[[[1],2],3]]"));
+  for (const Json& bad : {Json{{"tests", "def check(candidate): pass"}}, Json(), Json("x"),
+                          Json::object(), Json{{"inputs", {1}}, {"outputs", Json::array()}},
+                          Json{{"test_cases", {{{"input", 3}, {"output", ""}}}}}}) {
     EXPECT_THROW(code_job(bad), std::invalid_argument) << bad;
   }
+}
+
+TEST(Code, HelpersOfThePromptAreTheSetUp) {
+  const std::string prompt =
+      "import math\n\n\ndef poly(xs: list, x: float):\n    \"\"\"Value at x.\"\"\"\n    return "
+      "0\n\n\n"
+      "def find_zero(xs: list):\n    \"\"\"A zero.\"\"\"\n";
+  const Json answer = {{"tests", "assert poly([1], find_zero([1])) == 0"},
+                       {"entry_point", "find_zero"}};
+  const CodeJob job = code_job(answer, prompt);
+  EXPECT_THAT(job.setup, ::testing::StartsWith("import math\ndef poly("));
+  EXPECT_THAT(job.setup, ::testing::Not(HasSubstr("find_zero")));
+  EXPECT_EQ(
+      code_job({{"tests", "assert find_zero([1]) == 0"}, {"entry_point", "find_zero"}}, prompt)
+          .setup,
+      "");
+  // A completion with a helper of its own must pass with both.
+  const auto runner = std::make_shared<FakeRunner>();
+  const CodeReward reward({}, runner);
+  reward.judge(prompt_with(answer, prompt), stopped("```\nx = 1\n```"));
+  EXPECT_EQ(runner->runs, 1);
+  reward.judge(prompt_with(answer, prompt), stopped("```\ndef poly(): 1\n```"));
+  EXPECT_EQ(runner->runs, 3);
+  EXPECT_EQ(runner->last.setup, "");
+}
+
+TEST(Code, AContinuationIsRunBehindItsPrompt) {
+  const auto runner = std::make_shared<FakeRunner>();
+  const Json answer = {{"tests", "assert f() == 1"}, {"entry_point", "f"}};
+  CodeReward({}, runner).judge(prompt_with(answer, "def f():\n"), stopped("    return 1\n"));
+  EXPECT_EQ(runner->last.code, "def f():\n    return 1\n");
+  CodeReward({}, runner)
+      .judge(prompt_with(answer, "def f():\n"), stopped("def f():\n    return 1"));
+  EXPECT_EQ(runner->last.code, "def f():\n    return 1");
+}
+
+TEST(Code, TestsMayStandInVerificationInfo) {
+  const Json info = {{"language", "python"}, {"test_cases", {{{"input", ""}, {"output", "7"}}}}};
+  const CodeReward reward({}, std::make_shared<FakeRunner>());
+  EXPECT_EQ(reward
+                .judge(prompt_with(nullptr, "", {{"verification_info", info}}),
+                       stopped("```python\n7\n```"))
+                .value,
+            1.0);
 }
 
 TEST(Hacks, SignsAreSeenAndOrdinaryTextHasNone) {

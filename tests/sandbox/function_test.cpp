@@ -70,6 +70,23 @@ TEST(Function, IteratorsStayIterators) {
                   .passed);
 }
 
+TEST(Function, MatchesArriveAsData) {
+  EXPECT_TRUE(run(function("import re\ndef f(s): return re.search('(?P<a>b+)(c)?', s)", "f",
+                           "m = f('abbd')\nassert m and not f('x') and m.group() == 'bb'\n"
+                           "assert m.groups() == ('bb', None) and m.span('a') == (1, 3)\n"
+                           "assert m.groupdict() == {'a': 'bb'} and m[1] == 'bb' and m.end() == 3"))
+                  .passed);
+}
+
+TEST(Function, AFunctionThatOnlyTheCandidateDefinesIsCalledThere) {
+  const std::string tests = "assert f(g(2)) == 2";
+  EXPECT_TRUE(run(function("def g(x): return x + 1\ndef f(x): return x - 1", "f", tests)).passed);
+  EXPECT_FALSE(run(function("def f(x): return x - 1", "f", tests)).passed);
+  Request with_setup = function("def g(x): return 2\ndef f(x): return x", "f", tests);
+  with_setup.function->setup = "def g(x): return x + 1";
+  EXPECT_FALSE(run(with_setup).passed);
+}
+
 TEST(Function, ExceptionsArriveByTheirBuiltinName) {
   EXPECT_TRUE(run(function("def f(x): raise ValueError('no')", "f",
                            "try:\n    f(1)\nexcept ValueError as e:\n    assert str(e) == "
