@@ -107,7 +107,7 @@ void run_inspect(const ModelRequest& request) {
       c.num_attention_heads, c.vocab_size, c.max_position_embeddings);
   fmt::print(
       "cache: {} bytes a token; plain multi-head attention would take {}\n",
-      4 * c.num_hidden_layers * policy.model.cache_width(),
+      policy.model.cache_bytes_per_token(),
       4 * c.num_hidden_layers * c.num_attention_heads * (c.mla.qk_head_dim() + c.mla.v_head_dim));
   for (const policy::Parameter& p : policy.model.parameters()) {
     std::string shape;

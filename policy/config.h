@@ -9,7 +9,20 @@
 #include <string>
 #include <vector>
 
+#include "policy/rope.h"
+
 namespace ponder::policy {
+
+enum class AttentionKind { kGqa, kMla };
+
+// Grouped-query attention (arXiv:2305.13245): several query heads share a head of keys and values.
+struct GqaConfig {
+  int64_t num_key_value_heads = 0;
+  int64_t head_dim = 0;
+  bool qkv_bias = false;
+  bool output_bias = false;
+  bool qk_norm = false;  // RMS norms of each head's queries and keys (Qwen3)
+};
 
 // Multi-head latent attention, DeepSeek-V2 (arXiv:2405.04434) §2.1.
 struct MlaConfig {
@@ -18,10 +31,18 @@ struct MlaConfig {
   int64_t qk_nope_head_dim = 0;
   int64_t qk_rope_head_dim = 0;
   int64_t v_head_dim = 0;
+  bool bias = false;            // of the projections into latents and of the output
+  bool rope_interleave = true;  // rotary pairs are neighbours (as V3 stores them), else halves
   int64_t qk_head_dim() const { return qk_nope_head_dim + qk_rope_head_dim; }
 };
 
-// DeepSeekMoE with V3's sigmoid gate, DeepSeek-V3 (arXiv:2412.19437) §2.1.2.
+// How a token's experts are chosen and weighed.
+enum class Gate {
+  kSigmoidBias,  // V3: sigmoid scores, a bias that only chooses, groups ranked by their two best
+  kSoftmax,      // V2: softmax scores, groups (where there are any) ranked by their best
+};
+
+// DeepSeekMoE: DeepSeek-V3 (arXiv:2412.19437) §2.1.2, DeepSeek-V2 (arXiv:2405.04434) §2.2.
 struct MoeConfig {
   int64_t n_routed_experts = 0;
   int64_t n_shared_experts = 0;
@@ -31,6 +52,7 @@ struct MoeConfig {
   int64_t topk_group = 1;
   bool norm_topk_prob = true;
   double routed_scaling_factor = 1;
+  Gate gate = Gate::kSigmoidBias;
 };
 
 struct ModelConfig {
@@ -40,16 +62,30 @@ struct ModelConfig {
   int64_t intermediate_size = 0;  // of the dense layers' MLP
   int64_t num_hidden_layers = 0;
   int64_t num_attention_heads = 0;
-  int64_t first_k_dense_replace = 0;  // the first k layers have a dense MLP, the others are MoE
+  int64_t first_k_dense_replace = 0;     // the first k layers have a dense MLP, the others are MoE
+  int64_t num_nextn_predict_layers = 0;  // multi-token-prediction modules behind the last layer
   int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
-  double rope_theta = 1e4;
-  bool rope_interleave = true;  // rotary pairs are neighbours (as V3 stores them), else halves
+  RopeConfig rope;
+  bool mlp_bias = false;  // of dense and shared MLPs
   bool tie_word_embeddings = false;
-  std::vector<int64_t> eos_token_ids;  // config.json's and generation_config.json's
+  std::vector<int64_t> sliding_windows;  // [layers], or empty: none. The last so many positions
+                                         // that a layer sees, its own included; 0: all
+  std::vector<int64_t> eos_token_ids;    // config.json's and generation_config.json's
+  AttentionKind attention = AttentionKind::kGqa;
+  GqaConfig gqa;
   MlaConfig mla;
   MoeConfig moe;
   nlohmann::json raw;  // config.json as read
+
+  bool is_moe(int64_t layer) const { return layer >= first_k_dense_replace; }
+  int64_t sliding_window(int64_t layer) const {
+    return sliding_windows.empty() ? 0 : sliding_windows.at(layer);
+  }
+  // Features of a head that rotate.
+  int64_t rotary_dim() const {
+    return attention == AttentionKind::kMla ? mla.qk_rope_head_dim : gqa.head_dim;
+  }
 };
 
 // Reads dir/config.json (and eos_token_id of dir/generation_config.json where there is one). Throws

@@ -18,6 +18,8 @@ NamedTensors tensors_to_save(const Model& model, at::ScalarType dtype) {
   for (const Parameter& p : model.parameters()) {
     out.emplace_back(p.name, p.tensor.detach().to(p.trainable ? dtype : at::kFloat));
   }
+  for (const Parameter& p : model.shared_parameters())
+    out.emplace_back(p.name, p.tensor.detach().to(dtype));
   return out;
 }
 
@@ -30,6 +32,9 @@ void write_json(const std::filesystem::path& path, const nlohmann::json& object)
 void save_hf_folder(const Model& model, at::ScalarType dtype,
                     const std::filesystem::path& tokenizer_dir, const std::filesystem::path& dir) {
   nlohmann::json config = model.config().raw;
+  // Says what the weights hold, where transformers had written a number without the modules.
+  if (config.contains("num_nextn_predict_layers"))
+    config["num_nextn_predict_layers"] = model.num_mtp();
   const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";
   config[key] = dtype == at::kBFloat16 ? "bfloat16" : "float32";
   write_json(dir / "config.json", config);

@@ -3,31 +3,36 @@
 // all that the cache holds.
 #pragma once
 
+#include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "policy/attention.h"
 #include "policy/config.h"
+#include "policy/linear.h"
+#include "policy/paged_attention.h"
+#include "policy/parameters.h"
+#include "policy/rope.h"
 
 namespace ponder::policy {
 
-// Weights [out, in], named as Hugging Face names them.
 struct MlaLayer {
   MlaConfig config;
   int64_t num_heads = 0;
-  double norm_eps = 1e-6;
-  bool rope_interleave = true;
-  at::Tensor q_proj;                             // where q_lora_rank is 0
-  at::Tensor q_a_proj, q_a_layernorm, q_b_proj;  // where it is not
-  at::Tensor kv_a_proj_with_mqa, kv_a_layernorm, kv_b_proj, o_proj;
+  double softmax_scale = 1;
+  double norm_eps = 1e-6;  // transformers takes RMSNorm's default here, whatever rms_norm_eps says
+  Linear q_proj;           // where q_lora_rank is 0
+  Linear q_a_proj, q_b_proj;  // where it is not
+  at::Tensor q_a_layernorm;
+  Linear kv_a_proj_with_mqa, kv_b_proj, o_proj;
+  at::Tensor kv_a_layernorm;
 };
 
-// cos and sin float32 [tokens, qk_rope_head_dim / 2] of each token's position.
-struct Rotary {
-  at::Tensor cos;
-  at::Tensor sin;
-};
+// The tensors PREFIXq_a_proj.weight and so on.
+MlaLayer build_mla(ParameterMaker& make, const ModelConfig& config, const std::string& prefix);
+
+// Features that the cache holds per token: the latent and the shared rotary key.
+int64_t mla_cache_width(const MlaConfig& config);
 
 // x [tokens, hidden] -> [tokens, hidden], sequences laid end to end; differentiable.
 at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,

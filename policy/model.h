@@ -3,24 +3,17 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
-#include "policy/attention.h"
 #include "policy/config.h"
-#include "policy/mla.h"
-#include "policy/moe.h"
+#include "policy/layer.h"
+#include "policy/mtp.h"
 
 namespace ponder::policy {
-
-// One tensor of the model under its Hugging Face name.
-struct Parameter {
-  std::string name;
-  at::Tensor tensor;
-  bool trainable = true;  // false: a buffer such as e_score_correction_bias
-};
 
 // Sequences laid end to end, no padding.
 struct PackedInput {
@@ -33,35 +26,48 @@ struct PackedInput {
 struct CachedInput {
   at::Tensor token_ids;  // int64 [tokens]
   at::Tensor positions;  // int64 [tokens]
-  at::Tensor slots;      // int64 [tokens]: where each token's own latent goes
+  at::Tensor slots;      // int64 [tokens]: where each token's own features go
   PagedContext context;  // what each token attends to
 };
 
-// The paged cache of one engine: a tensor a layer, [blocks * block_size, width].
+// The paged cache of one engine: a tensor a layer, [blocks * block_size, width], in the model's
+// dtype; then one a multi-token-prediction module where asked for.
 struct KvCache {
   std::vector<at::Tensor> layers;
   int64_t block_size = 16;
 };
 
+// What a pass over the mixtures leaves beside the hidden states; handed in by who wants it.
+struct MoeRecord {
+  at::Tensor loads = {};  // where defined: int64 [num_moe_layers, experts], tokens are added to it
+  BalanceLevel balance = BalanceLevel::kNone;
+  at::Tensor balance_loss =
+      {};  // where asked for: scalar with graph, the sum over mixtures is added
+};
+
 class Model {
  public:
-  // Weights of a Hugging Face folder in float32. Throws UserError naming file and tensor: missing,
-  // of a wrong shape, not finite, or more than the architecture has.
-  static Model load(const std::filesystem::path& dir);
+  // Weights of a Hugging Face folder in `dtype` (float32 or bfloat16; activations follow it, sums
+  // of norms, softmax and log-probs are float32). Modules for multi-token prediction are made where
+  // the weights hold them. Throws UserError naming file and tensor: missing, of a wrong shape, not
+  // finite, or more than the architecture has.
+  static Model load(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
 
   // Fresh weights: normal with standard deviation fan_in^-0.5, norms 1, biases 0; a function of
   // seed and config alone.
-  static Model random(const ModelConfig& config, uint64_t seed);
+  static Model random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype = at::kFloat);
+
+  // Names and shapes alone, on the meta device: no memory whatever the size.
+  static Model meta(const ModelConfig& config);
 
   Model(Model&&) = default;
   Model& operator=(Model&&) = default;
 
   const ModelConfig& config() const { return config_; }
+  at::ScalarType dtype() const { return embedding_.scalar_type(); }
 
   // Hidden states after the final norm, [tokens, hidden], with graph unless gradients are off.
-  // `loads`: undefined, or int64 [moe_layers, experts], to which each MoE layer adds the tokens its
-  // experts got.
-  at::Tensor forward(const PackedInput& input, const at::Tensor& loads = {}) const;
+  at::Tensor forward(const PackedInput& input, MoeRecord* record = nullptr) const;
 
   // The same from and into the cache; no graph.
   at::Tensor forward_cached(const CachedInput& input, KvCache& cache) const;
@@ -69,45 +75,63 @@ class Model {
   // [vocabulary, hidden]: logits are hidden states times its transpose.
   const at::Tensor& output_weight() const { return output_weight_; }
 
+  // Modules for multi-token prediction, depths 0 to num_mtp() - 1 (policy/mtp.h).
+  int64_t num_mtp() const { return static_cast<int64_t>(mtp_.size()); }
+
+  // Row r goes on from the state of a sequence's position i: `state` [tokens, hidden] is
+  // forward()'s there for depth 0, this function's of depth - 1 for others; input.token_ids holds
+  // token i + depth + 1, input.positions i. Returns [tokens, hidden] that predict (by
+  // output_weight) token i + depth + 2. A sequence of n tokens has n - depth - 1 rows.
+  at::Tensor mtp_forward(int64_t depth, const PackedInput& input, const at::Tensor& state,
+                         MoeRecord* record = nullptr) const;
+
+  // The same from and into the cache's layer num_hidden_layers + depth; no graph. Slots and context
+  // are those of position i, as in forward_cached(): only token_ids differ.
+  at::Tensor mtp_forward_cached(int64_t depth, const CachedInput& input, const at::Tensor& state,
+                                KvCache& cache) const;
+
   // Every tensor in the checkpoint's order. The tensors are the model's own: changing them in place
   // changes it.
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
+  // Tensors that a checkpoint holds under a second name: those that the published DeepSeek-V3 keeps
+  // of embedding and output weight in its module for multi-token prediction.
+  std::vector<Parameter> shared_parameters() const;
+
+  // Calls visit(linear) for every linear of every layer.
+  void for_each_linear(const std::function<void(Linear&)>& visit);
+
   // A frozen copy: same values, no gradients (the reference policy).
   Model frozen_copy() const;
 
-  // Number of features that the cache holds per token and layer.
+  // Number of features that the cache holds per token and layer, and their bytes over all layers.
   int64_t cache_width() const;
-  KvCache make_cache(int64_t num_blocks, int64_t block_size) const;
+  int64_t cache_bytes_per_token(bool with_mtp = false) const;
+  KvCache make_cache(int64_t num_blocks, int64_t block_size, bool with_mtp = false) const;
 
+  // Mixtures, those in modules for multi-token prediction (the last) included.
   int64_t num_moe_layers() const;
   // Applies the balance rule to every MoE layer; loads as forward() counts them.
   void update_balance_biases(const at::Tensor& loads, double gamma);
 
  private:
-  struct Layer {
-    at::Tensor input_layernorm, post_attention_layernorm;
-    MlaLayer attention;
-    Mlp dense;     // where is_moe is false
-    MoeLayer moe;  // where it is true
-    bool is_moe = false;
-  };
-
-  explicit Model(const ModelConfig& config);
-  void build();
-  Layer build_layer(int64_t index);
-  MlaLayer build_attention(const std::string& prefix);
-  Mlp build_mlp(const std::string& prefix, int64_t intermediate);
-  MoeLayer build_moe(const std::string& prefix);
-  at::Tensor add(const std::string& name, at::IntArrayRef shape, bool trainable = true);
+  Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device);
+  Rotary rotary(const at::Tensor& positions) const;
 
   ModelConfig config_;
+  std::vector<float> frequencies_;  // rotary, [rotary_dim / 2]
   std::vector<Parameter> parameters_;
   at::Tensor embedding_, final_norm_, output_weight_;
-  std::vector<Layer> layers_;
+  std::vector<DecoderLayer> layers_;
+  std::vector<MtpModule> mtp_;
 };
 
-// Number of values in all parameters, buffers included.
-int64_t parameter_count(const Model& model);
+// Number of values in all parameters, buffers included; without modules for multi-token prediction
+// where not `with_mtp`.
+int64_t parameter_count(const Model& model, bool with_mtp = true);
+
+// Of these, how many take part in one token's pass (without multi-token prediction): of the routed
+// experts only those that a token goes to.
+int64_t active_parameter_count(const Model& model);
 
 }  // namespace ponder::policy

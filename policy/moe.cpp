@@ -3,6 +3,7 @@
 #include <limits>
 
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 
 #include "policy/ops.h"
 
@@ -14,7 +15,9 @@ at::Tensor limit_to_groups(const at::Tensor& choice, const MoeConfig& config) {
   if (config.n_group == 1) return choice;
   const int64_t tokens = choice.size(0);
   const at::Tensor grouped = choice.view({tokens, config.n_group, -1});
-  const at::Tensor group_scores = std::get<0>(grouped.topk(2, -1)).sum(-1);
+  const at::Tensor group_scores = config.gate == Gate::kSigmoidBias
+                                      ? std::get<0>(grouped.topk(2, -1)).sum(-1)
+                                      : grouped.amax(-1);
   const at::Tensor chosen = std::get<1>(group_scores.topk(config.topk_group, -1));
   const at::Tensor closed = at::ones_like(group_scores, at::kBool).scatter_(1, chosen, false);
   return grouped.masked_fill(closed.unsqueeze(-1), -std::numeric_limits<float>::infinity())
@@ -49,29 +52,58 @@ Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
 
 }  // namespace
 
+Mlp build_mlp(ParameterMaker& make, const std::string& prefix, int64_t hidden, int64_t intermediate,
+              bool bias) {
+  return {.gate_proj = make.linear(prefix + "gate_proj", intermediate, hidden, bias),
+          .up_proj = make.linear(prefix + "up_proj", intermediate, hidden, bias),
+          .down_proj = make.linear(prefix + "down_proj", hidden, intermediate, bias)};
+}
+
 at::Tensor mlp_forward(const Mlp& mlp, const at::Tensor& x) {
-  return at::linear(swiglu(at::linear(x, mlp.gate_proj), at::linear(x, mlp.up_proj)),
-                    mlp.down_proj);
+  return mlp.down_proj(swiglu(mlp.gate_proj(x), mlp.up_proj(x)));
+}
+
+MoeLayer build_moe(ParameterMaker& make, const ModelConfig& config, const std::string& prefix) {
+  const MoeConfig& c = config.moe;
+  const int64_t hidden = config.hidden_size;
+  MoeLayer layer;
+  layer.config = c;
+  layer.gate = make.weight(prefix + "gate.weight", {c.n_routed_experts, hidden});
+  if (c.gate == Gate::kSigmoidBias) {
+    layer.correction_bias =
+        make.buffer(prefix + "gate.e_score_correction_bias", {c.n_routed_experts});
+  }
+  for (int64_t e = 0; e < c.n_routed_experts; ++e) {
+    layer.experts.push_back(build_mlp(make, fmt::format("{}experts.{}.", prefix, e), hidden,
+                                      c.moe_intermediate_size, /*bias=*/false));
+  }
+  if (c.n_shared_experts > 0) {
+    layer.shared = build_mlp(make, prefix + "shared_experts.", hidden,
+                             c.n_shared_experts * c.moe_intermediate_size, config.mlp_bias);
+  }
+  return layer;
 }
 
 Routing route(const MoeLayer& layer, const at::Tensor& x) {
   const MoeConfig& config = layer.config;
-  const at::Tensor affinity = at::sigmoid(at::linear(x.to(at::kFloat), layer.gate.to(at::kFloat)));
+  const at::Tensor logits = at::linear(x.to(at::kFloat), layer.gate.to(at::kFloat));
   Routing routing;
+  routing.scores =
+      config.gate == Gate::kSigmoidBias ? at::sigmoid(logits) : at::softmax(logits, -1);
   {
     const at::NoGradGuard no_grad;
-    const at::Tensor choice = limit_to_groups(affinity.detach() + layer.correction_bias, config);
-    routing.experts =
-        std::get<1>(choice.topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
+    at::Tensor choice = routing.scores.detach();
+    if (layer.correction_bias.defined()) choice = choice + layer.correction_bias;
+    routing.experts = std::get<1>(limit_to_groups(choice, config)
+                                      .topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
   }
-  at::Tensor weights = affinity.gather(1, routing.experts);
+  at::Tensor weights = routing.scores.gather(1, routing.experts);
   if (config.norm_topk_prob) weights = weights / (weights.sum(-1, true) + 1e-20);
   routing.weights = weights * config.routed_scaling_factor;
   return routing;
 }
 
-at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const at::Tensor& load) {
-  const Routing routing = route(layer, x);
+at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const Routing& routing) {
   const int64_t copies = layer.config.num_experts_per_tok;
   const Dispatch plan = dispatch(routing.experts, layer.config.n_routed_experts);
   const at::Tensor spread = spread_rows(x, plan.order, plan.inverse, copies);
@@ -82,14 +114,18 @@ at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const at::Ten
     parts.push_back(mlp_forward(layer.experts[e], spread.narrow(0, begin, plan.counts[e])));
     begin += plan.counts[e];
   }
-  if (load.defined()) load.add_(at::tensor(plan.counts, at::kLong));
   at::Tensor out =
       gather_rows(at::cat(parts), routing.weights.to(x.scalar_type()), plan.order, plan.inverse);
   if (layer.shared.gate_proj.defined()) out = out + mlp_forward(layer.shared, x);
   return out;
 }
 
+at::Tensor expert_load(const MoeLayer& layer, const Routing& routing) {
+  return at::bincount(routing.experts.flatten(), /*weights=*/{}, layer.config.n_routed_experts);
+}
+
 void update_balance_bias_(MoeLayer& layer, const at::Tensor& load, double gamma) {
+  if (!layer.correction_bias.defined()) return;
   const at::NoGradGuard no_grad;
   const at::Tensor loads = load.to(at::kFloat);
   layer.correction_bias.add_((loads.mean() - loads).sign_(), gamma);

@@ -272,30 +272,6 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   return RmsNorm::apply(x, weight, eps);
 }
 
-std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim,
-                                                double theta) {
-  const int64_t tokens = positions.size(0), half = dim / 2;
-  std::vector<float> frequencies(half);
-  for (int64_t i = 0; i < half; ++i) {
-    frequencies[i] = 1.0f / std::pow(static_cast<float>(theta),
-                                     static_cast<float>(2 * i) / static_cast<float>(dim));
-  }
-  at::Tensor cos = at::empty({tokens, half}, at::kFloat),
-             sin = at::empty({tokens, half}, at::kFloat);
-  const int64_t* position = positions.const_data_ptr<int64_t>();
-  float *c = cos.data_ptr<float>(), *s = sin.data_ptr<float>();
-  at::parallel_for(0, tokens, kGrainRows, [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      for (int64_t i = 0; i < half; ++i) {
-        const float angle = static_cast<float>(position[t]) * frequencies[i];
-        c[t * half + i] = std::cos(angle);
-        s[t * half + i] = std::sin(angle);
-      }
-    }
-  });
-  return {cos, sin};
-}
-
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                   bool interleave) {
   return Rotate::apply(x, cos, sin, interleave);

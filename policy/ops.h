@@ -5,7 +5,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -14,11 +13,6 @@ namespace ponder::policy {
 
 // y = x / sqrt(mean(x^2) + eps) * weight over the last dimension. x [..., hidden], weight [hidden].
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
-
-// Rotary angles' cosines and sines for the positions [tokens]: a pair of float32 [tokens, dim / 2],
-// angle position * theta^(-2 i / dim).
-std::pair<at::Tensor, at::Tensor> rotary_tables(const at::Tensor& positions, int64_t dim,
-                                                double theta);
 
 // Rotates x [tokens, heads, dim] by its token's angles: neighbours (2i, 2i+1) are a pair where
 // `interleave`, else (i, i + dim / 2). The result keeps x's layout.

@@ -56,7 +56,8 @@ class PretrainStage : public Stage {
     next_document_ = batch.next_document;
     const at::Tensor loads =
         at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong);
-    const at::Tensor hidden = model.forward(batch.input, loads);
+    policy::MoeRecord record{.loads = loads};
+    const at::Tensor hidden = model.forward(batch.input, &record);
     const policy::TokenLogprobs logprobs = policy::token_logprobs(
         hidden.index_select(0, batch.indices), model.output_weight(), batch.targets, 1.0);
     // A constant divisor: a batch with few tokens moves the weights less.

@@ -59,8 +59,7 @@ struct Engine::Impl {
 
   Impl(const policy::Model& m, const policy::Tokenizer& t, EngineOptions o)
       : model(m), tokenizer(t), options(o) {
-    const int64_t block_bytes =
-        model.config().num_hidden_layers * model.cache_width() * options.block_size * 4;
+    const int64_t block_bytes = model.cache_bytes_per_token() * options.block_size;
     num_blocks = options.kv_cache_bytes / block_bytes;
     const int64_t context = model.config().max_position_embeddings;
     const int64_t needed = (context + options.block_size - 1) / options.block_size + 1;
@@ -162,7 +161,8 @@ class Generation {
     }
     if (pass.tokens.empty()) return {};
     const at::Tensor hidden = model_.forward_cached(to_input(pass, block_size_), cache_);
-    return at::linear(hidden.index_select(0, at::tensor(pass.wanted)), model_.output_weight());
+    return at::linear(hidden.index_select(0, at::tensor(pass.wanted)), model_.output_weight())
+        .to(at::kFloat);
   }
 
   void copy_blocks(const std::vector<BlockCopy>& copies) {

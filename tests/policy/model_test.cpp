@@ -139,7 +139,8 @@ TEST(BalanceBias, RisesForTheIdleAndFallsForTheBusy) {
 TEST(Model, LoadsCountEveryTokensExperts) {
   const Model model = test::tiny_model();
   const at::Tensor loads = at::zeros({1, 8}, at::kLong);
-  model.forward(packed({{3, 4, 5}, {6, 7}}), loads);
+  MoeRecord record{.loads = loads};
+  model.forward(packed({{3, 4, 5}, {6, 7}}), &record);
   EXPECT_EQ(loads.sum().item<int64_t>(), 5 * 2);
 }
 
@@ -156,7 +157,7 @@ TEST(ParseConfig, ErrorsNameFileAndKey) {
       {R"(, "n_group": 3)", "n_routed_experts 8 is no multiple of n_group 3"},
       {R"(, "num_experts_per_tok": 5)",
        "num_experts_per_tok 5 is above the 4 experts of the chosen groups"},
-      {R"(, "rope_scaling": {"type": "yarn"})", "rope type 'yarn' is not supported"},
+      {R"(, "rope_scaling": {"type": "yarn"})", "the key factor is missing"},
       {R"(, "hidden_act": "gelu")", "hidden_act: expected 'silu', found 'gelu'"},
       {R"(, "qk_rope_head_dim": 7)", "qk_rope_head_dim: expected an even number, found 7"},
   };
@@ -178,7 +179,7 @@ TEST(ParseConfig, ReadsRopeParametersOfTransformers5) {
   EXPECT_EQ(parse_config(test::tiny_config_text(
                              R"(, "rope_parameters": {"rope_type": "default", "rope_theta": 500})"),
                          "c")
-                .rope_theta,
+                .rope.theta,
             500);
 }
 

@@ -8,6 +8,8 @@
 
 #include "core/error.h"
 #include "policy/attention.h"
+#include "policy/paged_attention.h"
+#include "policy/rope.h"
 
 namespace ponder::policy {
 namespace {
@@ -57,7 +59,8 @@ TEST(RmsNorm, GradientsAreThoseOfDifferences) {
 }
 
 TEST(Rotate, KeepsLengthsAndTurnsByThePosition) {
-  const auto [cos, sin] = rotary_tables(at::arange(4, at::kLong), 6, 100.0);
+  const auto [cos, sin] =
+      rotary_tables(at::arange(4, at::kLong), rope_frequencies({.theta = 100.0}, 6));
   const at::Tensor x = random_double({4, 2, 6}, 3);
   for (const bool interleave : {true, false}) {
     const at::Tensor y = rotate(x, cos, sin, interleave);
@@ -73,10 +76,10 @@ TEST(Rotate, KeepsLengthsAndTurnsByThePosition) {
 }
 
 TEST(Rotate, GradientsAreThoseOfDifferences) {
-  const auto tables = rotary_tables(at::arange(3, at::kLong), 4, 10.0);
+  const auto tables = rotary_tables(at::arange(3, at::kLong), rope_frequencies({.theta = 10.0}, 4));
   for (const bool interleave : {true, false}) {
     check_gradients(
-        [&](const Inputs& in) { return rotate(in[0], tables.first, tables.second, interleave); },
+        [&](const Inputs& in) { return rotate(in[0], tables.cos, tables.sin, interleave); },
         {random_double({3, 2, 4}, 4)});
   }
 }

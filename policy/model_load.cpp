@@ -1,0 +1,128 @@
+// Where a model's values come from: a folder's weights or a seed.
+#include <cmath>
+#include <set>
+
+#include <ATen/ATen.h>
+#include <fmt/ranges.h>
+
+#include "core/error.h"
+#include "core/random.h"
+#include "policy/model.h"
+#include "policy/safetensors.h"
+
+namespace ponder::policy {
+namespace {
+
+using core::throw_user;
+
+// Matrices are drawn; of the vectors the norms are 1, biases (of linears, of balance) 0.
+void fill_random(const Parameter& p, uint64_t seed) {
+  if (p.tensor.dim() == 1) {
+    p.tensor.fill_(p.trainable && p.name.ends_with(".weight") ? 1.0 : 0.0);
+    return;
+  }
+  core::Rng rng(seed, core::stable_hash("init:" + p.name));
+  const double deviation = 1.0 / std::sqrt(static_cast<double>(p.tensor.size(1)));
+  const at::Tensor values = at::empty(p.tensor.sizes(), at::kFloat);
+  float* data = values.data_ptr<float>();
+  for (int64_t i = 0; i < values.numel(); ++i)
+    data[i] = static_cast<float>(deviation * rng.normal());
+  p.tensor.copy_(values);
+}
+
+std::string shape_text(at::IntArrayRef shape) {
+  return fmt::format("[{}]", fmt::join(shape, ", "));
+}
+
+// The layer in model.layers.N.*, -1 where the name is no layer's.
+int64_t layer_of(const std::string& name) {
+  const std::string prefix = "model.layers.";
+  return name.starts_with(prefix) ? std::atoll(name.c_str() + prefix.size()) : -1;
+}
+
+// How many modules for multi-token prediction the weights hold. transformers writes the config's
+// number but no such module: then none.
+int64_t mtp_modules_in(const WeightFolder& folder, const ModelConfig& config) {
+  for (const std::string& name : folder.names())
+    if (layer_of(name) >= config.num_hidden_layers) return config.num_nextn_predict_layers;
+  return 0;
+}
+
+bool may_be_ignored(const std::string& name, const ModelConfig& config) {
+  if (name.ends_with("rotary_emb.inv_freq")) return true;  // derived; old checkpoints keep it
+  if (config.tie_word_embeddings && name == "lm_head.weight") return true;
+  // A config that says nothing of modules for multi-token prediction does not use them.
+  return config.num_nextn_predict_layers == 0 && layer_of(name) >= config.num_hidden_layers;
+}
+
+void refuse_surplus(const WeightFolder& folder, const Model& model) {
+  const ModelConfig& config = model.config();
+  std::set<std::string> known;
+  for (const Parameter& p : model.parameters()) known.insert(p.name);
+  for (const Parameter& p : model.shared_parameters()) known.insert(p.name);
+  for (const std::string& name : folder.names()) {
+    if (known.contains(name) || may_be_ignored(name, config)) continue;
+    throw_user("{}: unexpected tensor '{}': config.json describes a {} without it",
+               folder.path().string(), name, config.model_type);
+  }
+}
+
+void load_tensor(const WeightFolder& folder, const Parameter& p) {
+  const std::string place = folder.path().string();
+  const TensorInfo& info = folder.info(p.name);
+  if (at::IntArrayRef(info.shape) != p.tensor.sizes()) {
+    throw_user("{}: tensor '{}': expected shape {} from config.json, found {}", place, p.name,
+               shape_text(p.tensor.sizes()), shape_text(info.shape));
+  }
+  if (!at::isFloatingType(info.dtype)) {
+    throw_user("{}: tensor '{}': expected floating point, found {}", place, p.name,
+               at::toString(info.dtype));
+  }
+  p.tensor.copy_(folder.tensor(p.name));
+  if (!p.tensor.isfinite().all().item<bool>()) {
+    throw_user("{}: tensor '{}' holds values that are not finite: the checkpoint is damaged", place,
+               p.name);
+  }
+}
+
+}  // namespace
+
+Model Model::random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype) {
+  Model model(config, dtype, at::kCPU);
+  const at::NoGradGuard no_grad;
+  for (const Parameter& p : model.parameters_) fill_random(p, seed);
+  return model;
+}
+
+Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype) {
+  ModelConfig config = read_config(dir);
+  const WeightFolder folder(dir);
+  config.num_nextn_predict_layers = mtp_modules_in(folder, config);
+  Model model(config, dtype, at::kCPU);
+  refuse_surplus(folder, model);
+  const at::NoGradGuard no_grad;
+  for (const Parameter& p : model.parameters_) load_tensor(folder, p);
+  return model;
+}
+
+int64_t parameter_count(const Model& model, bool with_mtp) {
+  int64_t count = 0;
+  for (const Parameter& p : model.parameters()) {
+    if (with_mtp || layer_of(p.name) < model.config().num_hidden_layers) count += p.tensor.numel();
+  }
+  return count;
+}
+
+int64_t active_parameter_count(const Model& model) {
+  const MoeConfig& moe = model.config().moe;
+  int64_t active = 0, routed = 0;
+  for (const Parameter& p : model.parameters()) {
+    if (layer_of(p.name) >= model.config().num_hidden_layers) continue;
+    const bool expert = p.name.find(".mlp.experts.") != std::string::npos;
+    (expert ? routed : active) += p.tensor.numel();
+  }
+  if (routed > 0) active += routed / moe.n_routed_experts * moe.num_experts_per_tok;
+  return active;
+}
+
+}  // namespace ponder::policy
