@@ -26,9 +26,15 @@ std::string slurp(const fs::path& path) {
   return text.str();
 }
 
-bool put(const fs::path& path, const std::string& value) {
-  const Fd fd(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  return fd && ::write(fd.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
+// Control files, open for long: each write is a command, each reading begins anew.
+bool put(const Fd& file, std::string_view value) {
+  return file && write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
+}
+
+std::string get(const Fd& file) {
+  char text[4096];
+  const ssize_t size = file ? pread(file.get(), text, sizeof text, 0) : 0;
+  return {text, size > 0 ? static_cast<size_t>(size) : 0};
 }
 
 std::vector<std::string> split(const std::string& text, char separator) {
@@ -45,16 +51,14 @@ bool has_word(const std::string& text, const std::string& word) {
   return false;
 }
 
-// The number after `key` in a "key value" file; the whole file with key "".
+// The number after `key` in a file of lines "key value"; the first of the file with key "".
 uint64_t number_in(const std::string& text, const std::string& key) {
-  std::istringstream in(text);
-  if (key.empty()) {
-    uint64_t value = 0;
-    in >> value;
-    return value;
+  if (key.empty()) return std::strtoull(text.c_str(), nullptr, 10);
+  for (size_t at = 0; at < text.size(); at = text.find('\n', at) + 1) {
+    if (text.compare(at, key.size() + 1, key + " ") == 0)
+      return std::strtoull(text.c_str() + at + key.size(), nullptr, 10);
+    if (text.find('\n', at) == std::string::npos) break;
   }
-  for (std::string name, value; in >> name >> value;)
-    if (name == key) return std::stoull(value);
   return 0;
 }
 
@@ -111,7 +115,8 @@ bool v2_delegates(const fs::path& place) {
     const std::string enabled = slurp(place / "cgroup.subtree_control");
     return has_word(enabled, "memory") && has_word(enabled, "pids");
   };
-  if (!ready()) put(place / "cgroup.subtree_control", "+memory +pids");
+  const Fd control(open((place / "cgroup.subtree_control").c_str(), O_WRONLY | O_CLOEXEC));
+  if (!ready()) put(control, "+memory +pids");
   return ready();
 }
 
@@ -176,6 +181,23 @@ Cgroup::Cgroup(const CgroupLayout& layout, const std::string& name) : version_(l
       core::throw_run("[sandbox] cannot make the cgroup {}: {}", dir.string(),
                       std::strerror(errno));
     dirs_[controller] = dir;
+    entrances_.push_back(open_file(controller, "cgroup.procs", O_WRONLY));
+  }
+  if (version_ == CgroupLayout::Version::kV1) {
+    memory_limit_ = open_file("memory", "memory.limit_in_bytes", O_WRONLY);
+    swap_limit_ = open_file("memory", "memory.memsw.limit_in_bytes", O_WRONLY);
+    pids_limit_ = open_file("pids", "pids.max", O_WRONLY);
+    cpu_ = open_file("cpuacct", "cpuacct.usage", O_RDONLY);
+    oom_ = open_file("memory", "memory.oom_control", O_RDONLY);
+    peak_ = open_file("memory", "memory.max_usage_in_bytes", O_RDWR);
+  } else if (version_ == CgroupLayout::Version::kV2) {
+    memory_limit_ = open_file("unified", "memory.max", O_WRONLY);
+    swap_limit_ = open_file("unified", "memory.swap.max", O_WRONLY);
+    pids_limit_ = open_file("unified", "pids.max", O_WRONLY);
+    cpu_ = open_file("unified", "cpu.stat", O_RDONLY);
+    oom_ = open_file("unified", "memory.events", O_RDONLY);
+    peak_ = open_file("unified", "memory.peak", O_RDWR);
+    memory_now_ = open_file("unified", "memory.current", O_RDONLY);
   }
 }
 
@@ -185,56 +207,56 @@ std::vector<std::string> Cgroup::dirs() const {
   return dirs;
 }
 
-bool Cgroup::write(const std::string& controller, const char* file,
-                   const std::string& value) const {
-  return put(dirs_.at(controller) / file, value);
+Fd Cgroup::open_file(const std::string& controller, const char* name, int flags) const {
+  return Fd(open((dirs_.at(controller) / name).c_str(), flags | O_CLOEXEC));
 }
 
-std::string Cgroup::read(const std::string& controller, const char* file) const {
-  return slurp(dirs_.at(controller) / file);
-}
-
-bool Cgroup::prepare(uint64_t memory_bytes, uint64_t processes) {
-  if (!exists()) return true;
-  const std::string memory = std::to_string(memory_bytes), pids = std::to_string(processes);
+bool Cgroup::set_limits(uint64_t memory_bytes, uint64_t processes) {
+  const std::string memory = std::to_string(memory_bytes);
   bool done;
   if (version_ == CgroupLayout::Version::kV1) {
     // Memory and swap together may never be the smaller limit, so it opens first and closes last;
     // absent without swap.
-    write("memory", "memory.memsw.limit_in_bytes", "-1");
-    done = write("memory", "memory.limit_in_bytes", memory) && write("pids", "pids.max", pids) &&
-           write("memory", "memory.max_usage_in_bytes", "0");
-    write("memory", "memory.memsw.limit_in_bytes", memory);
+    put(swap_limit_, "-1");
+    done = put(memory_limit_, memory);
+    put(swap_limit_, memory);
   } else {
-    done = write("unified", "memory.max", memory) && write("unified", "pids.max", pids);
-    write("unified", "memory.swap.max", "0");  // absent without swap
-    // Since Linux 6.12 a write resets the peak for readers of that descriptor.
-    peak_ = Fd(open((dirs_.at("unified") / "memory.peak").c_str(), O_RDWR | O_CLOEXEC));
-    peak_resets_ = peak_ && ::write(peak_.get(), "r", 1) == 1;
-    peak_seen_bytes_ = 0;
+    done = put(memory_limit_, memory);
+    put(swap_limit_, "0");  // absent without swap
   }
-  cpu_base_ns_ = raw_cpu_ns();
-  oom_base_ = raw_oom_kills();
+  done = done && put(pids_limit_, std::to_string(processes));
+  memory_bytes_set_ = done ? memory_bytes : 0;
+  processes_set_ = done ? processes : 0;
   return done;
 }
 
-std::vector<Fd> Cgroup::entrances() const {
-  std::vector<Fd> fds;
-  for (const auto& [controller, dir] : dirs_)
-    fds.emplace_back(open((dir / "cgroup.procs").c_str(), O_WRONLY | O_CLOEXEC));
+bool Cgroup::prepare(uint64_t memory_bytes, uint64_t processes) {
+  if (!exists()) return true;
+  const bool same = memory_bytes == memory_bytes_set_ && processes == processes_set_;
+  if (!same && !set_limits(memory_bytes, processes)) return false;
+  // Version 2: since Linux 6.12 a write resets the peak for readers of that descriptor.
+  const bool v1 = version_ == CgroupLayout::Version::kV1;
+  peak_resets_ = put(peak_, v1 ? "0" : "r");
+  if (v1 && !peak_resets_) return false;
+  peak_seen_bytes_ = 0;
+  cpu_base_ns_ = raw_cpu_ns();
+  oom_base_ = raw_oom_kills();
+  return true;
+}
+
+std::vector<int> Cgroup::entrances() const {
+  std::vector<int> fds;
+  for (const auto& entrance : entrances_) fds.push_back(entrance.get());
   return fds;
 }
 
 uint64_t Cgroup::raw_cpu_ns() const {
-  if (version_ == CgroupLayout::Version::kV1)
-    return number_in(read("cpuacct", "cpuacct.usage"), "");
-  return number_in(read("unified", "cpu.stat"), "usage_usec") * 1000;
+  if (version_ == CgroupLayout::Version::kV1) return number_in(get(cpu_), "");
+  return number_in(get(cpu_), "usage_usec") * 1000;
 }
 
 uint64_t Cgroup::raw_oom_kills() const {
-  if (version_ == CgroupLayout::Version::kV1)
-    return number_in(read("memory", "memory.oom_control"), "oom_kill");
-  return number_in(read("unified", "memory.events"), "oom_kill");
+  return number_in(get(oom_), "oom_kill");
 }
 
 uint64_t Cgroup::cpu_ns() const {
@@ -246,13 +268,8 @@ uint64_t Cgroup::oom_kills() const {
 
 uint64_t Cgroup::memory_peak_bytes() const {
   if (!exists()) return 0;
-  if (version_ == CgroupLayout::Version::kV1)
-    return number_in(read("memory", "memory.max_usage_in_bytes"), "");
-  if (peak_resets_) {
-    char text[32] = {};
-    if (pread(peak_.get(), text, sizeof text - 1, 0) > 0) return std::stoull(text);
-  }
-  peak_seen_bytes_ = std::max(peak_seen_bytes_, number_in(read("unified", "memory.current"), ""));
+  if (peak_resets_) return number_in(get(peak_), "");
+  peak_seen_bytes_ = std::max(peak_seen_bytes_, number_in(get(memory_now_), ""));
   return peak_seen_bytes_;
 }
 

@@ -41,8 +41,8 @@ class Cgroup {
   // Sets the limits and takes the counters' present values as zero. False with errno when the
   // kernel refuses.
   bool prepare(uint64_t memory_bytes, uint64_t processes);
-  // Descriptors of cgroup.procs: a process that writes "0" to each has joined.
-  std::vector<Fd> entrances() const;
+  // Descriptors of cgroup.procs: a process that writes "0" to each has joined. The group's own.
+  std::vector<int> entrances() const;
   uint64_t cpu_ns() const;
   uint64_t memory_peak_bytes() const;
   // Processes killed for want of memory since prepare().
@@ -51,15 +51,18 @@ class Cgroup {
  private:
   uint64_t raw_cpu_ns() const;
   uint64_t raw_oom_kills() const;
-  bool write(const std::string& controller, const char* file, const std::string& value) const;
-  std::string read(const std::string& controller, const char* file) const;
+  bool set_limits(uint64_t memory_bytes, uint64_t processes);
+  Fd open_file(const std::string& controller, const char* name, int flags) const;
 
   CgroupLayout::Version version_;
   std::map<std::string, std::filesystem::path> dirs_;
+  // Open as long as the group: a run would otherwise spend more on their paths than on its pipes.
+  std::vector<Fd> entrances_;
+  Fd memory_limit_, swap_limit_, pids_limit_, cpu_, oom_, peak_, memory_now_;
+  uint64_t memory_bytes_set_ = 0, processes_set_ = 0;
   uint64_t cpu_base_ns_ = 0, oom_base_ = 0;
   mutable uint64_t peak_seen_bytes_ = 0;
   bool peak_resets_ = true;
-  Fd peak_;
 };
 
 }  // namespace ponder::sandbox

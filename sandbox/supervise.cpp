@@ -54,8 +54,8 @@ ActiveRun::ActiveRun(Worker& worker, RunSpec spec, const Inputs& inputs, const L
   fds.insert(fds.end(), inputs.files.begin(), inputs.files.end());
   const bool prepared =
       worker.cgroup().prepare(limits.memory_bytes, limits.processes + 1);  // and the run's init
-  const std::vector<Fd> entrances = worker.cgroup().entrances();
-  for (const auto& entrance : entrances) fds.push_back(entrance.get());
+  const std::vector<int> entrances = worker.cgroup().entrances();
+  fds.insert(fds.end(), entrances.begin(), entrances.end());
   spec.num_cgroups = entrances.size();
   if (!spec.collect.empty()) fds.push_back(inputs.collect);
   launched_ = Clock::now();
@@ -97,6 +97,7 @@ void ActiveRun::on_status() {
       if (owned.empty()) break;
       pid_ = std::move(owned.front());
       started_ = Clock::now();
+      next_sample_ = started_ + std::chrono::milliseconds(kSampleMs);
       outcome_.started = true;
       if (outcome_.stop != Stop::kNone)
         syscall(SYS_pidfd_send_signal, pid_.get(), SIGKILL, nullptr, 0);
@@ -157,6 +158,8 @@ void ActiveRun::check_limits(Clock::time_point now) {
     }
     return;
   }
+  if (now < next_sample_) return;
+  next_sample_ = now + std::chrono::milliseconds(kSampleMs);
   const uint64_t cpu_ns = watch_ ? sampled_cpu_ns_ : worker_.cgroup().cpu_ns();
   if (static_cast<double>(cpu_ns) * 1e-9 > limits_.cpu_s) return stop(Stop::kCpu);
   if (Seconds(now - started_).count() > limits_.wall_s) return stop(Stop::kWall);

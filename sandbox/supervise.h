@@ -60,7 +60,7 @@ class ActiveRun {
   Limits limits_;
   bool watch_;
   Fd status_, out_, err_, extra_, pid_;
-  Clock::time_point launched_, started_, killed_;
+  Clock::time_point launched_, started_, killed_, next_sample_;
   bool done_ = false, dead_ = false;
   uint64_t sampled_cpu_ns_ = 0, reported_cpu_ns_ = 0, sampled_peak_bytes_ = 0,
            reported_peak_bytes_ = 0;

@@ -152,6 +152,7 @@ void serve_one(const std::string& message, const std::vector<int>& fds, const st
   if (sethostname("sandbox", 7) != 0) refuse(reason("set the host name"));
   if (std::string error = enter_rootfs(setup, files); !error.empty()) refuse(error);
   close_all(files);
+  if (!drop_bounding_set()) refuse(reason("drop capabilities"));
   serve(setup, life_line);
 }
 

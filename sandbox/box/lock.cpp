@@ -27,9 +27,18 @@ bool set_capabilities(__u32 permitted_low, __u32 permitted_high, bool inheritabl
 
 }  // namespace
 
-bool drop_capabilities() {
+bool drop_bounding_set() {
+  // Inheritable first: afterwards nothing can be added to that set, and start_zygote needs it.
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[2] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  if (!set_capabilities(data[0].permitted, data[1].permitted, true)) return false;
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability)
     if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0) return false;
+  return true;
+}
+
+bool drop_capabilities() {
   if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0) return false;
   if (!set_capabilities(0, 0, false)) return false;
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
@@ -39,7 +48,6 @@ bool keep_capabilities_at_exec() {
   __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
   __user_cap_data_struct data[2] = {};
   if (syscall(SYS_capget, &header, data) != 0) return false;
-  if (!set_capabilities(data[0].permitted, data[1].permitted, true)) return false;
   for (int capability = 0; prctl(PR_CAPBSET_READ, capability, 0, 0, 0) >= 0; ++capability) {
     const __u32 bits = data[capability / 32].permitted;
     if ((bits >> (capability % 32) & 1U) == 0) continue;

@@ -80,9 +80,10 @@ bool send_message(int socket, std::string_view bytes, const std::vector<int>& fd
 }
 
 ssize_t receive_message(int socket, std::string& bytes, std::vector<int>& fds, int flags) {
-  bytes.resize(kMessageBytesMax);
+  // Not in `bytes` itself: a string is cleared as it grows, and that costs more than the message.
+  thread_local char buffer[kMessageBytesMax];
   fds.clear();
-  iovec part{bytes.data(), bytes.size()};
+  iovec part{buffer, sizeof buffer};
   alignas(cmsghdr) char control[CMSG_SPACE(kFdsMax * sizeof(int))];
   msghdr message{};
   message.msg_iov = &part;
@@ -93,7 +94,7 @@ ssize_t receive_message(int socket, std::string& bytes, std::vector<int>& fds, i
   do received = recvmsg(socket, &message, flags | MSG_CMSG_CLOEXEC);
   while (received < 0 && errno == EINTR);
   const int error = errno;
-  bytes.resize(received > 0 ? received : 0);
+  bytes.assign(buffer, received > 0 ? static_cast<size_t>(received) : 0);
   if (received < 0) {
     errno = error;
     return received;

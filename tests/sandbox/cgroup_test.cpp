@@ -48,11 +48,11 @@ TEST(Cgroup, CountsAProcessThatJoined) {
   if (layout.version == CgroupLayout::Version::kNone) GTEST_SKIP() << layout.why_none;
   Cgroup group(layout, "unit-test");
   ASSERT_TRUE(group.prepare(64 << 20, 8));
-  const std::vector<Fd> entrances = group.entrances();
+  const std::vector<int> entrances = group.entrances();
   const pid_t pid = fork();
   if (pid == 0) {
     for (const auto& entrance : entrances)
-      if (write(entrance.get(), "0", 1) != 1) _exit(1);
+      if (write(entrance, "0", 1) != 1) _exit(1);
     for (const std::clock_t end = std::clock() + CLOCKS_PER_SEC / 50; std::clock() < end;) {
     }
     _exit(0);
