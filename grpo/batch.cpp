@@ -111,15 +111,27 @@ TrainBatch select(const TrainBatch& batch, std::span<const int32_t> sequences) {
   return out;
 }
 
-std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens) {
+bool same_prompt(const TrainBatch& batch, int64_t a, int64_t b) {
+  return batch.groups[a] == batch.groups[b] && batch.prompt_lengths[a] == batch.prompt_lengths[b];
+}
+
+std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens, Prompts prompts) {
   std::vector<TrainBatch> parts;
-  int64_t begin = 0;
+  int64_t begin = 0, tokens = 0;
   for (int64_t i = 0; i < batch.num_sequences(); ++i) {
-    const bool last = i + 1 == batch.num_sequences();
-    if (!last && batch.cu_seqlens[i + 2] - batch.cu_seqlens[begin] <= max_tokens) continue;
-    parts.push_back(select(batch, range(begin, i + 1)));
-    begin = i + 1;
+    const int64_t length = batch.cu_seqlens[i + 1] - batch.cu_seqlens[i];
+    const bool seen = prompts == Prompts::kShared && i > begin && same_prompt(batch, i - 1, i);
+    const int64_t more = seen ? length - batch.prompt_lengths[i] : length;
+    if (i > begin && tokens + more > max_tokens) {
+      parts.push_back(select(batch, range(begin, i)));
+      begin = i;
+      tokens = length;
+    } else {
+      tokens += more;
+    }
   }
+  if (begin < batch.num_sequences())
+    parts.push_back(select(batch, range(begin, batch.num_sequences())));
   return parts;
 }
 

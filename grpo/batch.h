@@ -59,9 +59,18 @@ TrainBatch pack(std::span<const data::ScoredGroup> groups,
 // of range.
 TrainBatch select(const TrainBatch& batch, std::span<const int32_t> sequences);
 
-// Micro-batches of at most `max_tokens` tokens, consecutive sequences together, filled greedily; a
-// longer sequence is a micro-batch of its own. Each sequence appears once, in order.
-std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens);
+// Whether the policy sees a prompt once for all completions of its group (policy_input.h), or again
+// with each.
+enum class Prompts { kShared, kRepeated };
+
+// True where sequences a < b of one batch are of one group: the same prompt.
+bool same_prompt(const TrainBatch& batch, int64_t a, int64_t b);
+
+// Micro-batches of at most `max_tokens` tokens as the policy sees them, consecutive sequences
+// together, filled greedily; a longer sequence is a micro-batch of its own. Each sequence appears
+// once, in order.
+std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens,
+                              Prompts prompts = Prompts::kShared);
 
 // `parts` runs of consecutive sequences as equal in number as can be (mini-batches): the first ones
 // longer by one. Fewer when there are fewer sequences.

@@ -50,11 +50,11 @@ int64_t gqa_cache_width(const GqaConfig& config) {
 }
 
 at::Tensor gqa_forward(const GqaLayer& layer, const at::Tensor& x, const Rotary& rotary,
-                       const std::vector<int32_t>& cu_seqlens) {
+                       const Segments& segments) {
   const at::Tensor q = rotated_heads(layer, layer.q_proj, layer.q_norm, x, rotary);
   const at::Tensor k = rotated_heads(layer, layer.k_proj, layer.k_norm, x, rotary);
   const at::Tensor v = layer.v_proj(x).view({x.size(0), -1, layer.config.head_dim});
-  const at::Tensor out = packed_attention(q, k, v, cu_seqlens, softmax_scale(layer), layer.window);
+  const at::Tensor out = packed_attention(q, k, v, segments, softmax_scale(layer), layer.window);
   return layer.o_proj(out.view({x.size(0), -1}));
 }
 

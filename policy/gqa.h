@@ -7,6 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "policy/attention.h"
 #include "policy/config.h"
 #include "policy/linear.h"
 #include "policy/paged_attention.h"
@@ -33,7 +34,7 @@ int64_t gqa_cache_width(const GqaConfig& config);
 
 // x [tokens, hidden] -> [tokens, hidden], sequences laid end to end; differentiable.
 at::Tensor gqa_forward(const GqaLayer& layer, const at::Tensor& x, const Rotary& rotary,
-                       const std::vector<int32_t>& cu_seqlens);
+                       const Segments& segments);
 
 // The same for tokens whose past is in `cache` [slots, gqa_cache_width]. Writes the tokens' own
 // keys and values to the cache at `slots` (int64 [tokens]) first. No gradient.

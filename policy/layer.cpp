@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
+#include "policy/checkpointing.h"
 #include "policy/ops.h"
 
 namespace ponder::policy {
@@ -11,8 +12,8 @@ namespace {
 at::Tensor attention_forward(const DecoderLayer& layer, const at::Tensor& x,
                              const PackedContext& context) {
   if (const auto* mla = std::get_if<MlaLayer>(&layer.attention))
-    return mla_forward(*mla, x, context.rotary, context.cu_seqlens);
-  return gqa_forward(std::get<GqaLayer>(layer.attention), x, context.rotary, context.cu_seqlens);
+    return mla_forward(*mla, x, context.rotary, context.segments);
+  return gqa_forward(std::get<GqaLayer>(layer.attention), x, context.rotary, context.segments);
 }
 
 }  // namespace
@@ -52,8 +53,25 @@ LayerOutput layer_forward(const DecoderLayer& layer, const at::Tensor& input,
                   .load = expert_load(moe, routing),
                   .balance_loss = {}};
   if (context.balance != BalanceLevel::kNone)
-    out.balance_loss = balance_loss(moe, routing, context.cu_seqlens, context.balance);
+    out.balance_loss = balance_loss(moe, routing, context.segments.cu_seqlens, context.balance);
   return out;
+}
+
+LayerOutput layer_forward_checkpointed(const DecoderLayer& layer, const at::Tensor& x,
+                                       const PackedContext& context) {
+  const bool moe = layer.is_moe(), balanced = moe && context.balance != BalanceLevel::kNone;
+  const auto outputs = checkpointed(
+      [&layer, context, moe, balanced](const at::Tensor& input) {
+        const LayerOutput output = layer_forward(layer, input, context);
+        std::vector<at::Tensor> all = {output.hidden};
+        if (moe) all.push_back(output.load);
+        if (balanced) all.push_back(output.balance_loss);
+        return all;
+      },
+      x);
+  return {.hidden = outputs[0],
+          .load = moe ? outputs[1] : at::Tensor(),
+          .balance_loss = balanced ? outputs[2] : at::Tensor()};
 }
 
 at::Tensor layer_forward_cached(const DecoderLayer& layer, const at::Tensor& input,

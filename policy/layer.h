@@ -27,10 +27,10 @@ struct DecoderLayer {
 // The tensors model.layers.INDEX.*; a mixture where `moe`.
 DecoderLayer build_layer(ParameterMaker& make, const ModelConfig& config, int64_t index, bool moe);
 
-// What all layers of one pass share.
+// What all layers of one pass share; kept by value where a layer is run again in backward.
 struct PackedContext {
   Rotary rotary;
-  const std::vector<int32_t>& cu_seqlens;
+  Segments segments;
   BalanceLevel balance = BalanceLevel::kNone;
 };
 
@@ -43,6 +43,11 @@ struct LayerOutput {
 // x [tokens, hidden], sequences laid end to end; differentiable.
 LayerOutput layer_forward(const DecoderLayer& layer, const at::Tensor& x,
                           const PackedContext& context);
+
+// The same with the layer's input as all that it keeps for backward, in which it runs again.
+// REQUIRES: `layer` outlives backward.
+LayerOutput layer_forward_checkpointed(const DecoderLayer& layer, const at::Tensor& x,
+                                       const PackedContext& context);
 
 struct CachedContext {
   Rotary rotary;

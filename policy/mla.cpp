@@ -75,7 +75,7 @@ int64_t mla_cache_width(const MlaConfig& config) {
 }
 
 at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,
-                       const std::vector<int32_t>& cu_seqlens) {
+                       const Segments& segments) {
   const MlaConfig& c = layer.config;
   const int64_t tokens = x.size(0), heads = layer.num_heads;
   const Queries queries = make_queries(layer, x, rotary);
@@ -87,7 +87,7 @@ at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary&
                                 latent.rope.expand({tokens, heads, c.qk_rope_head_dim})},
                                2);
   const at::Tensor v = kv.narrow(2, c.qk_nope_head_dim, c.v_head_dim);
-  const at::Tensor out = packed_attention(q, k, v, cu_seqlens, layer.softmax_scale);
+  const at::Tensor out = packed_attention(q, k, v, segments, layer.softmax_scale);
   return layer.o_proj(out.view({tokens, heads * c.v_head_dim}));
 }
 

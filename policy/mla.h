@@ -8,6 +8,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "policy/attention.h"
 #include "policy/config.h"
 #include "policy/linear.h"
 #include "policy/paged_attention.h"
@@ -36,7 +37,7 @@ int64_t mla_cache_width(const MlaConfig& config);
 
 // x [tokens, hidden] -> [tokens, hidden], sequences laid end to end; differentiable.
 at::Tensor mla_forward(const MlaLayer& layer, const at::Tensor& x, const Rotary& rotary,
-                       const std::vector<int32_t>& cu_seqlens);
+                       const Segments& segments);
 
 // The same for tokens whose past is in `cache` [slots, kv_lora_rank + qk_rope_head_dim], with
 // absorbed projections. Writes the tokens' own latents to the cache at `slots` (int64 [tokens])

@@ -73,14 +73,20 @@ Rotary Model::rotary(const at::Tensor& positions) const {
   return rotary_tables(positions, frequencies_, config_.rope.attention_factor);
 }
 
+LayerOutput Model::run_layer(const DecoderLayer& layer, const at::Tensor& x,
+                             const PackedContext& context) const {
+  return gradient_checkpointing_ ? layer_forward_checkpointed(layer, x, context)
+                                 : layer_forward(layer, x, context);
+}
+
 at::Tensor Model::forward(const PackedInput& input, MoeRecord* record) const {
   const PackedContext context{.rotary = rotary(input.positions),
-                              .cu_seqlens = input.cu_seqlens,
+                              .segments = {input.cu_seqlens, input.parents},
                               .balance = record ? record->balance : BalanceLevel::kNone};
   at::Tensor x = at::embedding(embedding_, input.token_ids);
   int64_t moe_index = 0;
   for (const DecoderLayer& layer : layers_) {
-    const LayerOutput output = layer_forward(layer, x, context);
+    const LayerOutput output = run_layer(layer, x, context);
     x = output.hidden;
     if (layer.is_moe()) keep(output, record, moe_index++);
   }
@@ -101,10 +107,10 @@ at::Tensor Model::mtp_forward(int64_t depth, const PackedInput& input, const at:
                               MoeRecord* record) const {
   const MtpModule& module = mtp_.at(depth);
   const PackedContext context{.rotary = rotary(input.positions),
-                              .cu_seqlens = input.cu_seqlens,
+                              .segments = {input.cu_seqlens, input.parents},
                               .balance = record ? record->balance : BalanceLevel::kNone};
   const at::Tensor x = mtp_input(module, at::embedding(embedding_, input.token_ids), state);
-  const LayerOutput output = layer_forward(module.layer, x, context);
+  const LayerOutput output = run_layer(module.layer, x, context);
   if (module.layer.is_moe()) keep(output, record, num_moe_layers() - num_mtp() + depth);
   return rms_norm(output.hidden, module.head_norm, config_.rms_norm_eps);
 }

@@ -15,11 +15,13 @@
 
 namespace ponder::policy {
 
-// Sequences laid end to end, no padding.
+// Sequences laid end to end, no padding. Where segments have parents (attention.h), a segment's
+// positions go on from its parent's.
 struct PackedInput {
-  at::Tensor token_ids;             // int64 [tokens]
-  at::Tensor positions;             // int64 [tokens], from 0 in each sequence
-  std::vector<int32_t> cu_seqlens;  // [sequences + 1]
+  at::Tensor token_ids;               // int64 [tokens]
+  at::Tensor positions;               // int64 [tokens], from 0 in each sequence
+  std::vector<int32_t> cu_seqlens;    // [segments + 1]
+  std::vector<int32_t> parents = {};  // [segments], or empty: every segment is a sequence
 };
 
 // Tokens whose past is in a KvCache; any mix of prompts and single next tokens.
@@ -65,6 +67,10 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   at::ScalarType dtype() const { return embedding_.scalar_type(); }
+
+  // Activation checkpointing of every layer: forward() keeps its input alone and runs it again in
+  // backward; the same bits, less memory, a third more work. REQUIRES: the model outlives backward.
+  void set_gradient_checkpointing(bool on) { gradient_checkpointing_ = on; }
 
   // Hidden states after the final norm, [tokens, hidden], with graph unless gradients are off.
   at::Tensor forward(const PackedInput& input, MoeRecord* record = nullptr) const;
@@ -117,6 +123,8 @@ class Model {
  private:
   Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device);
   Rotary rotary(const at::Tensor& positions) const;
+  LayerOutput run_layer(const DecoderLayer& layer, const at::Tensor& x,
+                        const PackedContext& context) const;
 
   ModelConfig config_;
   std::vector<float> frequencies_;  // rotary, [rotary_dim / 2]
@@ -124,6 +132,7 @@ class Model {
   at::Tensor embedding_, final_norm_, output_weight_;
   std::vector<DecoderLayer> layers_;
   std::vector<MtpModule> mtp_;
+  bool gradient_checkpointing_ = false;
 };
 
 // Number of values in all parameters, buffers included; without modules for multi-token prediction

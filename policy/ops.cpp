@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "policy/row_kernels.h"
 
 namespace ponder::policy {
 namespace {
@@ -18,46 +19,7 @@ using torch::autograd::variable_list;
 // Rows that one thread takes at least.
 constexpr int64_t kGrainRows = 64;
 
-// Sums run in float32, but in float64 for float64 (the numeric-gradient tests).
-template <typename T>
-using Accumulator = std::conditional_t<std::is_same_v<T, double>, double, float>;
-
-// y = x s w with s = 1 / rms(x), rows [begin, end); keeps s.
-template <typename T>
-void rms_norm_rows(const T* x, const T* w, T* y, Accumulator<T>* scales, int64_t begin, int64_t end,
-                   int64_t dim, double eps) {
-  using A = Accumulator<T>;
-  for (int64_t r = begin; r < end; ++r) {
-    const T* row = x + r * dim;
-    A sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < dim; ++i) sum += A(row[i]) * A(row[i]);
-    const A s = A(1) / std::sqrt(sum / A(dim) + A(eps));
-    scales[r] = s;
-#pragma omp simd
-    for (int64_t i = 0; i < dim; ++i) y[r * dim + i] = T(A(row[i]) * s * A(w[i]));
-  }
-}
-
-// With n = x s: dx = s (w g - n mean(w g n)); dw += g n, rows [begin, end).
-template <typename T>
-void rms_norm_backward_rows(const T* x, const T* w, const T* g, const Accumulator<T>* scales, T* dx,
-                            Accumulator<T>* dw, int64_t begin, int64_t end, int64_t dim) {
-  using A = Accumulator<T>;
-  for (int64_t r = begin; r < end; ++r) {
-    const T *row = x + r * dim, *grad = g + r * dim;
-    const A s = scales[r];
-    A dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t i = 0; i < dim; ++i) dot += A(grad[i]) * A(w[i]) * A(row[i]);
-    const A mean = dot * s * s / A(dim);
-#pragma omp simd
-    for (int64_t i = 0; i < dim; ++i) {
-      dx[r * dim + i] = T(s * (A(grad[i]) * A(w[i]) - A(row[i]) * mean));
-      dw[i] += A(grad[i]) * A(row[i]) * s;
-    }
-  }
-}
+using simd::Accumulator;
 
 struct RmsNorm : Function<RmsNorm> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight,
@@ -72,7 +34,7 @@ struct RmsNorm : Function<RmsNorm> {
       auto* out = y.data_ptr<scalar_t>();
       auto* scales = scale.data_ptr<Accumulator<scalar_t>>();
       at::parallel_for(0, rows, kGrainRows, [&](int64_t begin, int64_t end) {
-        rms_norm_rows(in, w, out, scales, begin, end, dim, eps);
+        kernels::rms_norm(in, w, out, scales, begin, end, dim, eps);
       });
     });
     ctx->save_for_backward({x, weight, scale});
@@ -95,8 +57,8 @@ struct RmsNorm : Function<RmsNorm> {
       auto* sums = dw.data_ptr<Accumulator<scalar_t>>();
       at::parallel_for(0, chunks, 1, [&](int64_t first, int64_t last) {
         for (int64_t c = first; c < last; ++c) {
-          rms_norm_backward_rows(in, w, grad, scales, out, sums + c * dim, rows * c / chunks,
-                                 rows * (c + 1) / chunks, dim);
+          kernels::rms_norm_backward(in, w, grad, scales, out, sums + c * dim, rows * c / chunks,
+                                     rows * (c + 1) / chunks, dim);
         }
       });
     });
@@ -113,22 +75,13 @@ at::Tensor rotated(const at::Tensor& x_in, const at::Tensor& cos, const at::Tens
                "[rotate] {} tokens of dim {} but tables [{}, {}]", tokens, dim, cos.size(0),
                cos.size(1));
   at::Tensor y = at::empty_like(x);
-  const int64_t step = interleave ? 2 : 1, partner = interleave ? 1 : half;
-  const float *c = cos.const_data_ptr<float>(), *s = sin.const_data_ptr<float>();
+  const kernels::Rotation rotation = {cos.const_data_ptr<float>(), sin.const_data_ptr<float>(),
+                                      direction, interleave};
   AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, x.scalar_type(), "rotate", [&] {
-    using A = Accumulator<scalar_t>;
     const scalar_t* in = x.const_data_ptr<scalar_t>();
     scalar_t* out = y.data_ptr<scalar_t>();
     at::parallel_for(0, tokens, kGrainRows, [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin * heads; row < end * heads; ++row) {
-        const int64_t base = row * dim, token = row / heads;
-        for (int64_t i = 0; i < half; ++i) {
-          const A cosine = A(c[token * half + i]), sine = A(direction * s[token * half + i]);
-          const A a = A(in[base + i * step]), b = A(in[base + i * step + partner]);
-          out[base + i * step] = scalar_t(a * cosine - b * sine);
-          out[base + i * step + partner] = scalar_t(b * cosine + a * sine);
-        }
-      }
+      kernels::rotate(in, out, rotation, begin, end, heads, dim);
     });
   });
   return y;
@@ -185,82 +138,34 @@ struct GatherRows : Function<GatherRows> {
   }
 };
 
+// Elements that one thread takes at least.
+constexpr int64_t kGrainElements = 1 << 14;
+
 struct Swiglu : Function<Swiglu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
+    at::Tensor y = at::empty_like(gate);
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu", [&] {
+      const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>();
+      auto* out = y.data_ptr<scalar_t>();
+      at::parallel_for(0, gate.numel(), kGrainElements,
+                       [&](int64_t begin, int64_t end) { kernels::swiglu(a, b, out, begin, end); });
+    });
     ctx->save_for_backward({gate, up});
-    return at::silu(gate).mul_(up);
+    return y;
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    return {at::silu_backward(grads[0] * saved[1], saved[0]), at::silu(saved[0]).mul_(grads[0])};
-  }
-};
-
-// About 16 MB of float32 logits at a time.
-int64_t chunk_rows(int64_t vocabulary) {
-  return std::max<int64_t>(32, (int64_t{1} << 22) / vocabulary);
-}
-
-at::Tensor chunk_logits(const at::Tensor& hidden, const at::Tensor& weight, double temperature) {
-  at::Tensor logits = at::linear(hidden, weight);
-  if (logits.scalar_type() == at::kBFloat16) logits = logits.to(at::kFloat);
-  if (temperature != 1.0) logits.div_(temperature);
-  return logits;
-}
-
-struct ChunkedLogprobs : Function<ChunkedLogprobs> {
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& hidden,
-                               const at::Tensor& weight, const at::Tensor& targets,
-                               double temperature) {
-    const int64_t tokens = hidden.size(0), rows = chunk_rows(weight.size(0));
-    const auto options =
-        hidden.options().dtype(hidden.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);
-    at::Tensor logprobs = at::empty({tokens}, options), entropies = at::empty({tokens}, options);
-    for (int64_t begin = 0; begin < tokens; begin += rows) {
-      const int64_t count = std::min(rows, tokens - begin);
-      const at::Tensor logits = chunk_logits(hidden.narrow(0, begin, count), weight, temperature);
-      const at::Tensor logp = at::log_softmax(logits, 1);
-      logprobs.narrow(0, begin, count)
-          .copy_(logp.gather(1, targets.narrow(0, begin, count).unsqueeze(1)).squeeze(1));
-      // 0 log 0 = 0: where p underflows, logp stays finite, so the product is 0.
-      entropies.narrow(0, begin, count).copy_(logp.exp().mul_(logp).sum(1).neg_());
-    }
-    ctx->save_for_backward({hidden, weight, targets, entropies});
-    ctx->saved_data["temperature"] = temperature;
-    return {logprobs, entropies};
-  }
-
-  // d logp_t / d logit_j = [j = t] - p_j and d entropy / d logit_j = -p_j (log p_j + entropy), both
-  // over temperature.
-  static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const auto saved = ctx->get_saved_variables();
-    const at::Tensor &hidden = saved[0], &weight = saved[1], &targets = saved[2],
-                     &entropies = saved[3];
-    const double temperature = ctx->saved_data["temperature"].toDouble();
-    const int64_t tokens = hidden.size(0), rows = chunk_rows(weight.size(0));
-    at::Tensor dhidden = at::empty_like(hidden);
-    at::Tensor dweight = at::zeros_like(weight, entropies.options());
-    for (int64_t begin = 0; begin < tokens; begin += rows) {
-      const int64_t count = std::min(rows, tokens - begin);
-      const at::Tensor part = hidden.narrow(0, begin, count);
-      const at::Tensor logp = at::log_softmax(chunk_logits(part, weight, temperature), 1);
-      const at::Tensor p = logp.exp();
-      const at::Tensor target = targets.narrow(0, begin, count).unsqueeze(1);
-      at::Tensor dlogits = at::zeros_like(p);
-      if (grads[0].defined()) {
-        const at::Tensor g = grads[0].narrow(0, begin, count).unsqueeze(1);
-        dlogits.addcmul_(p, g, -1).scatter_add_(1, target, g.contiguous());
-      }
-      if (grads[1].defined()) {
-        const at::Tensor g = grads[1].narrow(0, begin, count).unsqueeze(1);
-        dlogits.addcmul_(p * (logp + entropies.narrow(0, begin, count).unsqueeze(1)), g, -1);
-      }
-      if (temperature != 1.0) dlogits.div_(temperature);
-      const at::Tensor low = dlogits.to(hidden.scalar_type());
-      dhidden.narrow(0, begin, count).copy_(at::mm(low, weight));
-      dweight.add_(at::mm(low.t(), part));
-    }
-    return {dhidden, dweight.to(weight.scalar_type()), at::Tensor(), at::Tensor()};
+    const at::Tensor &gate = saved[0], &up = saved[1], g = grads[0].contiguous();
+    at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
+    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu_backward", [&] {
+      const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>(),
+                 *d = g.const_data_ptr<scalar_t>();
+      auto *da = dgate.data_ptr<scalar_t>(), *db = dup.data_ptr<scalar_t>();
+      at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+        kernels::swiglu_backward(a, b, d, da, db, begin, end);
+      });
+    });
+    return {dgate, dup};
   }
 };
 
@@ -288,17 +193,7 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
-  return Swiglu::apply(gate, up);
-}
-
-TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                             const at::Tensor& targets, double temperature) {
-  PONDER_CHECK(hidden.size(0) == targets.size(0),
-               "[token_logprobs] {} hidden states for {} targets", hidden.size(0), targets.size(0));
-  PONDER_CHECK(temperature > 0, "[token_logprobs] temperature {} is not above 0", temperature);
-  const variable_list out =
-      ChunkedLogprobs::apply(hidden.contiguous(), weight, targets, temperature);
-  return {out[0], out[1]};
+  return Swiglu::apply(gate.contiguous(), up.contiguous());
 }
 
 }  // namespace ponder::policy

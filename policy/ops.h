@@ -34,8 +34,8 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 // Log-probability (nats) of each target and the entropy of its distribution, without a [tokens,
-// vocabulary] tensor: the logits are made, used and dropped chunk by chunk, and made again in
-// backward.
+// vocabulary] tensor: the logits are made, used and dropped block by block (token_logprobs.cpp), and
+// made again in backward.
 struct TokenLogprobs {
   at::Tensor logprobs;   // [tokens] float32, with graph
   at::Tensor entropies;  // [tokens] float32, with graph

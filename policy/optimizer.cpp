@@ -48,53 +48,108 @@ AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options)
   for (const bool decayed : {true, false}) {
     for (const Parameter& p : parameters) {
       if (!p.trainable || (p.tensor.dim() > 1) != decayed) continue;
-      names_.push_back(p.name);
-      parameters_.push_back(p.tensor);
-      exp_avg_.push_back(at::zeros_like(p.tensor));
-      exp_avg_sq_.push_back(at::zeros_like(p.tensor));
-      steps_.push_back(at::zeros({}, at::kFloat));
+      const auto zeros = [&](at::ScalarType dtype) { return at::zeros(p.tensor.sizes(), dtype); };
+      const bool low = p.tensor.scalar_type() == at::kBFloat16;
+      const at::ScalarType moments = low ? at::kFloat : p.tensor.scalar_type();
+      slots_.push_back({.name = p.name,
+                        .parameter = p.tensor,
+                        .sum = GradientSum(p.tensor),
+                        .exp_avg = zeros(moments),
+                        .exp_avg_sq = zeros(moments),
+                        .step = at::zeros({}, at::kFloat),
+                        .low = low ? zeros(at::kShort) : at::Tensor(),
+                        .weight_decay = decayed ? options.weight_decay : 0.0});
     }
-    if (decayed) num_decayed_ = parameters_.size();
   }
 }
 
+namespace {
+
+// The global norm; bfloat16's squares are added in float64, of float32 gradients LibTorch makes it.
+double global_norm(const std::vector<at::Tensor>& grads) {
+  std::vector<at::Tensor> plain;
+  double squares = 0;
+  for (const at::Tensor& g : grads) {
+    if (g.scalar_type() == at::kBFloat16)
+      squares += sum_of_squares(g);
+    else
+      plain.push_back(g);
+  }
+  if (plain.empty()) return std::sqrt(squares);
+  const double norm = at::stack(at::_foreach_norm(plain)).norm().item<double>();
+  return squares == 0 ? norm : std::sqrt(norm * norm + squares);
+}
+
+}  // namespace
+
 AdamW::StepResult AdamW::step(double learning_rate) {
   const at::NoGradGuard no_grad;
-  std::vector<at::Tensor> grads, values;
-  for (at::Tensor& p : parameters_) {
-    grads.push_back(p.grad().defined() ? p.grad() : at::zeros_like(p));
-    values.push_back(p.detach());
-    p.mutable_grad() = at::Tensor();
+  std::vector<at::Tensor> grads;
+  for (Slot& slot : slots_) {
+    const at::Tensor grad = slot.sum.take();
+    grads.push_back(grad.defined() ? grad : at::zeros_like(slot.parameter));
   }
   StepResult result;
-  result.grad_norm = at::stack(at::_foreach_norm(grads)).norm().item<double>();
+  if (slots_.empty()) return result;
+  result.grad_norm = global_norm(grads);
   if (!std::isfinite(result.grad_norm)) return result;
-  if (options_.max_grad_norm > 0 && result.grad_norm > options_.max_grad_norm) {
-    at::_foreach_mul_(grads, options_.max_grad_norm / (result.grad_norm + 1e-6));
-  }
-  at::_foreach_add_(steps_, 1);
-  const auto update = [&](size_t begin, size_t end, double decay) {
-    const auto part = [&](std::vector<at::Tensor>& all) {
-      return std::vector<at::Tensor>(all.begin() + begin, all.begin() + end);
-    };
-    if (begin == end) return;
-    at::_fused_adamw_(part(values), part(grads), part(exp_avg_), part(exp_avg_sq_), {},
-                      part(steps_), learning_rate, options_.adam_beta1, options_.adam_beta2, decay,
-                      options_.adam_epsilon, /*amsgrad=*/false,
-                      /*maximize=*/false);
-  };
-  update(0, num_decayed_, options_.weight_decay);
-  update(num_decayed_, values.size(), 0.0);
+  const bool clip = options_.max_grad_norm > 0 && result.grad_norm > options_.max_grad_norm;
+  const double scale = clip ? options_.max_grad_norm / (result.grad_norm + 1e-6) : 1.0;
+  for (Slot& slot : slots_) slot.step.add_(1);
+  update_float_(grads, learning_rate, scale);
+  update_masters_(grads, learning_rate, scale);
   result.applied = true;
   return result;
 }
 
+void AdamW::update_float_(const std::vector<at::Tensor>& grads, double learning_rate,
+                          double scale) {
+  size_t i = 0;
+  while (i < slots_.size()) {
+    std::vector<at::Tensor> values, used, exp_avg, exp_avg_sq, steps;
+    const double decay = slots_[i].weight_decay;
+    for (; i < slots_.size() && slots_[i].weight_decay == decay; ++i) {
+      const Slot& slot = slots_[i];
+      if (slot.low.defined()) continue;
+      values.push_back(slot.parameter.detach());
+      used.push_back(grads[i]);
+      exp_avg.push_back(slot.exp_avg);
+      exp_avg_sq.push_back(slot.exp_avg_sq);
+      steps.push_back(slot.step);
+    }
+    if (values.empty()) continue;
+    if (scale != 1.0) at::_foreach_mul_(used, scale);
+    at::_fused_adamw_(values, used, exp_avg, exp_avg_sq, {}, steps, learning_rate,
+                      options_.adam_beta1, options_.adam_beta2, decay, options_.adam_epsilon,
+                      /*amsgrad=*/false, /*maximize=*/false);
+  }
+}
+
+void AdamW::update_masters_(const std::vector<at::Tensor>& grads, double learning_rate,
+                            double scale) {
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (!slot.low.defined()) continue;
+    const double count = slot.step.item<double>();
+    master_adamw_(slot.parameter.detach(), {slot.low, slot.exp_avg, slot.exp_avg_sq}, grads[i],
+                  {.learning_rate = learning_rate,
+                   .beta1 = options_.adam_beta1,
+                   .beta2 = options_.adam_beta2,
+                   .epsilon = options_.adam_epsilon,
+                   .weight_decay = slot.weight_decay,
+                   .bias_correction1 = 1 - std::pow(options_.adam_beta1, count),
+                   .bias_correction2 = 1 - std::pow(options_.adam_beta2, count),
+                   .grad_scale = scale});
+  }
+}
+
 std::vector<std::pair<std::string, at::Tensor>> AdamW::state() const {
   std::vector<std::pair<std::string, at::Tensor>> out;
-  for (size_t i = 0; i < names_.size(); ++i) {
-    out.emplace_back("exp_avg." + names_[i], exp_avg_[i]);
-    out.emplace_back("exp_avg_sq." + names_[i], exp_avg_sq_[i]);
-    out.emplace_back("step." + names_[i], steps_[i]);
+  for (const Slot& slot : slots_) {
+    out.emplace_back("exp_avg." + slot.name, slot.exp_avg);
+    out.emplace_back("exp_avg_sq." + slot.name, slot.exp_avg_sq);
+    out.emplace_back("step." + slot.name, slot.step);
+    if (slot.low.defined()) out.emplace_back("master_low." + slot.name, slot.low);
   }
   return out;
 }

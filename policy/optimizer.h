@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/recipe.h"
+#include "policy/master_weights.h"
 #include "policy/model.h"
 
 namespace ponder::policy {
@@ -33,7 +34,9 @@ void bind(core::Binder& b, OptimizerOptions& options);
 // The rate of update `update` (from 0) of `total`.
 double learning_rate_at(const OptimizerOptions& options, int64_t update, int64_t total);
 
-// AdamW (arXiv:1711.05101) over a model's trainable parameters, through LibTorch's fused kernel.
+// AdamW (arXiv:1711.05101) over a model's trainable parameters. float32 parameters go through
+// LibTorch's fused kernel; bfloat16 parameters have float32 masters (master_weights.h) and float32
+// moments, and their gradients are added up in float32 over micro-batches.
 class AdamW {
  public:
   AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options);
@@ -48,15 +51,25 @@ class AdamW {
   // without a gradient (an expert that got no token) counts as one of zeros.
   StepResult step(double learning_rate);
 
-  // Moments and step counts as named tensors, to save and to restore in place ("exp_avg." + name,
-  // ...).
+  // Moments, step counts and the lower halves of master weights as named tensors, to save and to
+  // restore in place ("exp_avg." + name, ...).
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
  private:
+  struct Slot {
+    std::string name;
+    at::Tensor parameter;
+    GradientSum sum;
+    at::Tensor exp_avg, exp_avg_sq, step;
+    at::Tensor low;  // of a bfloat16 parameter: the lower halves of its masters
+    double weight_decay = 0;
+  };
+
+  void update_float_(const std::vector<at::Tensor>& grads, double learning_rate, double scale);
+  void update_masters_(const std::vector<at::Tensor>& grads, double learning_rate, double scale);
+
   OptimizerOptions options_;
-  std::vector<std::string> names_;
-  std::vector<at::Tensor> parameters_, exp_avg_, exp_avg_sq_, steps_;
-  size_t num_decayed_ = 0;  // the first of them have weight decay
+  std::vector<Slot> slots_;  // those with weight decay first
 };
 
 }  // namespace ponder::policy

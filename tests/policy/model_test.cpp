@@ -6,7 +6,6 @@
 
 #include "core/error.h"
 #include "policy/ops.h"
-#include "policy/optimizer.h"
 #include "tests/support/tiny_model.h"
 
 namespace ponder::policy {
@@ -181,56 +180,6 @@ TEST(ParseConfig, ReadsRopeParametersOfTransformers5) {
                          "c")
                 .rope.theta,
             500);
-}
-
-TEST(LearningRate, WarmsUpHoldsAndDecays) {
-  OptimizerOptions o{.learning_rate = 1.0,
-                     .lr_scheduler_type = Schedule::kLinear,
-                     .warmup_steps = 2,
-                     .decay_start = 0.5,
-                     .min_lr_ratio = 0.1};
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 0, 11), 0.5);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 1, 11), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 5, 11), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
-  o.lr_scheduler_type = Schedule::kCosine;
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
-  o.lr_scheduler_type = Schedule::kConstant;
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 1.0);
-}
-
-// One step from zero moments moves every element by the rate, against its gradient's sign (Kingma &
-// Ba, algorithm 1), less the decay; matrices decay, vectors do not.
-TEST(AdamW, FirstStepIsTheSignOfTheGradient) {
-  const at::Tensor matrix = at::full({2, 2}, 4.0f).requires_grad_(),
-                   vector = at::full({2}, 4.0f).requires_grad_();
-  AdamW optimizer({{"m", matrix}, {"v", vector}}, {.weight_decay = 0.5, .max_grad_norm = 0});
-  (matrix.sum() * 3 - vector.sum() * 2).backward();
-  const AdamW::StepResult result = optimizer.step(0.1);
-  EXPECT_TRUE(result.applied);
-  EXPECT_NEAR(result.grad_norm, std::sqrt(4 * 9 + 2 * 4.0), 1e-5);
-  EXPECT_NEAR(matrix[0][0].item<float>(), 4 * (1 - 0.1 * 0.5) - 0.1, 1e-5);
-  EXPECT_NEAR(vector[0].item<float>(), 4.1, 1e-5);
-}
-
-TEST(AdamW, ClipsByTheGlobalNormAndLeavesAllAsItIsOnNan) {
-  const at::Tensor p = at::zeros({3}).requires_grad_();
-  AdamW optimizer({{"p", p}}, {.adam_beta1 = 0.0, .max_grad_norm = 1.0});
-  (p * at::tensor({3.0f, 0.0f, 4.0f})).sum().backward();
-  EXPECT_NEAR(optimizer.step(0.0).grad_norm, 5.0, 1e-6);
-  EXPECT_NEAR(optimizer.state()[0].second[2].item<float>(), 0.8,
-              1e-5);  // exp_avg with beta1 = 0 is the clipped gradient
-  (p * NAN).sum().backward();
-  EXPECT_FALSE(optimizer.step(0.1).applied);
-  EXPECT_TRUE(at::equal(p.detach(), at::zeros({3})));
-}
-
-TEST(AdamW, MissingGradientsCountAsZeros) {
-  const at::Tensor used = at::ones({2}).requires_grad_(), idle = at::ones({2}).requires_grad_();
-  AdamW optimizer({{"used", used}, {"idle", idle}}, {});
-  used.sum().backward();
-  EXPECT_TRUE(optimizer.step(0.1).applied);
-  EXPECT_TRUE(at::equal(idle.detach(), at::ones({2})));
 }
 
 }  // namespace

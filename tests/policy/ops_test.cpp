@@ -1,51 +1,20 @@
 #include "policy/ops.h"
 
-#include <functional>
-
 #include <ATen/ATen.h>
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
 
-#include "core/error.h"
-#include "policy/attention.h"
 #include "policy/paged_attention.h"
 #include "policy/rope.h"
+#include "tests/support/gradients.h"
 
 namespace ponder::policy {
 namespace {
 
-using Inputs = std::vector<at::Tensor>;
-
-at::Tensor random_double(at::IntArrayRef shape, uint64_t seed) {
-  at::manual_seed(seed);
-  return at::randn(shape, at::kDouble);
-}
-
-// Compares the gradients of sum(f(inputs) * random) with central differences in float64.
-void check_gradients(const std::function<at::Tensor(const Inputs&)>& f, Inputs inputs,
-                     double tolerance = 1e-6) {
-  for (at::Tensor& x : inputs) x.requires_grad_(true);
-  const at::Tensor out = f(inputs);
-  const at::Tensor direction = random_double(out.sizes(), 99).to(out.scalar_type());
-  const auto objective = [&] { return (f(inputs) * direction).sum(); };
-  objective().backward();
-  const at::NoGradGuard no_grad;
-  const double h = 1e-5;
-  for (size_t k = 0; k < inputs.size(); ++k) {
-    at::Tensor flat = inputs[k].detach().view({-1});
-    const at::Tensor grad = inputs[k].grad().view({-1});
-    for (int64_t i = 0; i < flat.numel(); ++i) {
-      const double value = flat[i].item<double>();
-      flat[i] = value + h;
-      const double up = objective().item<double>();
-      flat[i] = value - h;
-      const double down = objective().item<double>();
-      flat[i] = value;
-      ASSERT_NEAR(grad[i].item<double>(), (up - down) / (2 * h), tolerance)
-          << "input " << k << ", element " << i;
-    }
-  }
-}
+using test::check_gradients;
+using test::Inputs;
+using test::random_double;
 
 TEST(RmsNorm, EqualsItsFormula) {
   const at::Tensor x = random_double({5, 7}, 1), w = random_double({7}, 2);
@@ -121,51 +90,86 @@ TEST(TokenLogprobs, GradientsAreThoseOfDifferences) {
       {random_double({3, 4}, 14), random_double({6, 4}, 15)});
 }
 
-TEST(TokenLogprobs, ManyChunksEqualOne) {
-  // A vocabulary this large makes chunks of 32 rows.
-  const at::Tensor hidden = random_double({70, 3}, 16), weight = random_double({200000, 3}, 17);
-  const at::Tensor targets = at::randint(0, 200000, {70}, at::kLong);
-  const at::Tensor want =
-      at::log_softmax(at::linear(hidden, weight), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
-  EXPECT_TRUE(at::allclose(token_logprobs(hidden, weight, targets, 1.0).logprobs, want));
-}
-
-TEST(PackedAttention, EqualsEachSequenceAlone) {
-  const std::vector<int32_t> cu = {0, 3, 3, 10};  // an empty sequence in between
-  const at::Tensor q = random_double({10, 2, 4}, 20), k = random_double({10, 2, 4}, 21),
-                   v = random_double({10, 2, 5}, 22);
-  const at::Tensor got = packed_attention(q, k, v, cu, 0.5);
-  for (const auto& [begin, end] : std::vector<std::pair<int64_t, int64_t>>{{0, 3}, {3, 10}}) {
-    const auto part = [&, b = begin, e = end](const at::Tensor& x) {
-      return x.narrow(0, b, e - b).transpose(0, 1);
-    };
-    at::Tensor scores = at::bmm(part(q), part(k).transpose(1, 2)) * 0.5;
-    scores.masked_fill_(at::ones_like(scores, at::kBool).triu_(1), -INFINITY);
-    const at::Tensor want = at::bmm(at::softmax(scores, -1), part(v)).transpose(0, 1);
-    EXPECT_TRUE(at::allclose(got.narrow(0, begin, end - begin), want));
+// More tokens and a larger vocabulary than one block holds, in every dtype, frozen weight or not.
+TEST(TokenLogprobs, ManyBlocksEqualOneSoftmax) {
+  const int64_t tokens = 2100, vocabulary = 4200;
+  const at::Tensor hidden = random_double({tokens, 6}, 16).requires_grad_(),
+                   weight = random_double({vocabulary, 6}, 17).requires_grad_();
+  const at::Tensor targets = at::randint(0, vocabulary, {tokens}, at::kLong),
+                   g_logprobs = random_double({tokens}, 18),
+                   g_entropies = random_double({tokens}, 19);
+  const at::Tensor logp = at::log_softmax(at::linear(hidden, weight) / 0.9, 1);
+  const at::Tensor want = logp.gather(1, targets.unsqueeze(1)).squeeze(1),
+                   want_entropies = -(logp.exp() * logp).sum(1);
+  ((want * g_logprobs).sum() + (want_entropies * g_entropies).sum()).backward();
+  const struct {
+    at::ScalarType dtype;
+    double tolerance;
+  } kinds[] = {{at::kDouble, 1e-10}, {at::kFloat, 2e-5}, {at::kBFloat16, 0.08}};
+  for (const auto& kind : kinds) {
+    for (const bool frozen : {false, true}) {
+      SCOPED_TRACE(fmt::format("{} frozen {}", at::toString(kind.dtype), frozen));
+      const at::Tensor h = hidden.detach().to(kind.dtype).requires_grad_(),
+                       w = weight.detach().to(kind.dtype).requires_grad_(!frozen);
+      const TokenLogprobs got = token_logprobs(h, w, targets, 0.9);
+      EXPECT_LE((got.logprobs - want).abs().max().item<double>(), kind.tolerance * 10);
+      EXPECT_LE((got.entropies - want_entropies).abs().max().item<double>(), kind.tolerance * 10);
+      ((got.logprobs * g_logprobs.to(got.logprobs.scalar_type())).sum() +
+       (got.entropies * g_entropies.to(got.entropies.scalar_type())).sum())
+          .backward();
+      EXPECT_LE((h.grad() - hidden.grad()).norm().item<double>(),
+                kind.tolerance * hidden.grad().norm().item<double>());
+      EXPECT_EQ(w.grad().defined(), !frozen);
+      if (frozen) continue;
+      EXPECT_LE((w.grad() - weight.grad()).norm().item<double>(),
+                kind.tolerance * weight.grad().norm().item<double>());
+    }
   }
 }
 
-TEST(PackedAttention, GradientsAreThoseOfDifferences) {
-  check_gradients(
-      [](const Inputs& in) {
-        return packed_attention(in[0], in[1], in[2], {0, 2, 6}, 0.5);
-      },
-      {random_double({6, 2, 3}, 23), random_double({6, 2, 3}, 24), random_double({6, 2, 2}, 25)});
-}
-
-TEST(PackedAttention, LongSequencesInBlocksEqualOneSoftmax) {
-  const at::Tensor q = random_double({600, 1, 4}, 26), k = random_double({600, 1, 4}, 27),
-                   v = random_double({600, 1, 4}, 28);
-  at::Tensor scores = at::mm(q.squeeze(1), k.squeeze(1).t());
-  scores.masked_fill_(at::ones_like(scores, at::kBool).triu_(1), -INFINITY);
-  EXPECT_TRUE(at::allclose(packed_attention(q, k, v, {0, 600}, 1.0).squeeze(1),
-                           at::mm(at::softmax(scores, -1), v.squeeze(1))));
-}
-
-TEST(PackedAttention, RefusesBordersThatDoNotFit) {
-  const at::Tensor x = random_double({4, 1, 2}, 29);
-  EXPECT_THROW(packed_attention(x, x, x, {0, 3}, 1.0), core::InternalError);
+// The elementwise operations in float32 and bfloat16 against float64: sizes beside vector widths.
+TEST(Ops, EveryDtypeAgreesWithFloat64) {
+  const auto tables = rotary_tables(at::arange(130, at::kLong), rope_frequencies({.theta = 100.0}, 6));
+  const struct {
+    const char* name;
+    std::function<at::Tensor(const Inputs&)> f;
+    Inputs inputs;
+  } cases[] = {
+      {"rms_norm",
+       [](const Inputs& in) { return rms_norm(in[0], in[1], 1e-6); },
+       {random_double({130, 37}, 1), random_double({37}, 2)}},
+      {"swiglu",
+       [](const Inputs& in) { return swiglu(in[0], in[1]); },
+       {random_double({130, 37}, 3) * 4, random_double({130, 37}, 4)}},
+      {"rotate",
+       [&](const Inputs& in) { return rotate(in[0], tables.cos, tables.sin, true); },
+       {random_double({130, 3, 6}, 5)}},
+      {"rotate halves",
+       [&](const Inputs& in) { return rotate(in[0], tables.cos, tables.sin, false); },
+       {random_double({130, 3, 6}, 6)}},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.name);
+    const auto run = [&](at::ScalarType dtype) {
+      std::vector<at::Tensor> out;
+      Inputs in;
+      for (const at::Tensor& x : c.inputs) in.push_back(x.to(dtype).detach().requires_grad_());
+      out.push_back(c.f(in));
+      (out[0] * random_double(out[0].sizes(), 9).to(dtype)).sum().backward();
+      for (const at::Tensor& x : in) out.push_back(x.grad());
+      return out;
+    };
+    const auto want = run(at::kDouble);
+    for (const auto& [dtype, tolerance] : std::vector<std::pair<at::ScalarType, double>>{
+             {at::kFloat, 1e-6}, {at::kBFloat16, 0.02}}) {
+      const auto got = run(dtype);
+      for (size_t i = 0; i < got.size(); ++i) {
+        EXPECT_EQ(got[i].scalar_type(), dtype);
+        EXPECT_LE((got[i].to(at::kDouble) - want[i]).norm().item<double>(),
+                  tolerance * want[i].norm().item<double>());
+      }
+    }
+  }
 }
 
 TEST(LatentAttention, EqualsSoftmaxOverTheBlockTable) {

@@ -1,0 +1,58 @@
+// bfloat16 parameters with float32 master copies, at 2 bytes more a weight instead of 4: a master's
+// upper 16 bits, rounded to nearest, are the parameter itself, and the lower 16 bits stand beside
+// it as a signed distance. Knows tensors, not optimizers' options.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include <ATen/core/Tensor.h>
+
+namespace ponder::policy {
+
+// Adds up one parameter's gradients over micro-batches. A bfloat16 parameter's sum is float32 from
+// the second on: autograd's own gradient is taken away as soon as backward has made it. REQUIRES:
+// the parameter is a leaf that needs a gradient.
+class GradientSum {
+ public:
+  explicit GradientSum(const at::Tensor& parameter);
+  ~GradientSum();
+  GradientSum(GradientSum&&) noexcept;
+  GradientSum& operator=(GradientSum&&) noexcept;
+
+  // The sum so far, in float32 or the parameter's dtype; undefined: none. Empties it.
+  at::Tensor take();
+
+ private:
+  struct State;
+  at::Tensor parameter_;
+  std::shared_ptr<State> state_;  // shared with autograd's hook; null for float32 parameters
+};
+
+// AdamW's state of one bfloat16 parameter.
+struct MasterState {
+  at::Tensor low;      // int16, the parameter's shape: master bits = (parameter bits << 16) + low
+  at::Tensor exp_avg;  // float32
+  at::Tensor exp_avg_sq;  // float32
+};
+
+// What one update needs beside tensors: AdamW (arXiv:1711.05101) algorithm 2 with the bias
+// corrections 1 - beta^t as arguments.
+struct AdamStep {
+  double learning_rate, beta1, beta2, epsilon, weight_decay;
+  double bias_correction1, bias_correction2;
+  double grad_scale;  // gradients are multiplied by this first (clipping)
+};
+
+// One fused pass over the parameter's memory: gradient (bfloat16 or float32) in, master, moments
+// and the rounded parameter out, in place.
+void master_adamw_(const at::Tensor& parameter, const MasterState& state, const at::Tensor& grad,
+                   const AdamStep& step);
+
+// float32 copy of the master weights.
+at::Tensor master_weights(const at::Tensor& parameter, const at::Tensor& low);
+
+// Sum of squares in float64, the same bits with any number of threads. bfloat16 or float32.
+double sum_of_squares(const at::Tensor& x);
+
+}  // namespace ponder::policy
