@@ -10,6 +10,7 @@
 #include <ATen/ATen.h>
 
 #include "cli/commands.h"
+#include "cli/model_convert.h"
 #include "cli/policy_files.h"
 #include "core/error.h"
 #include "policy/ops.h"
@@ -121,7 +122,7 @@ void run_inspect(const ModelRequest& request) {
 
 void add_model(CLI::App& app) {
   auto request = std::make_shared<ModelRequest>();
-  CLI::App* model = app.add_subcommand("model", "look at a model: inspect, logprobs, tokenize");
+  CLI::App* model = app.add_subcommand("model", "look at a model, or convert one: inspect, logprobs, tokenize, convert");
   model->require_subcommand(1);
   model->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
   const auto add = [&](const char* name, const char* doc, void (*run)(const ModelRequest&)) {
@@ -150,6 +151,7 @@ void add_model(CLI::App& app) {
   tokenize->footer(
       "Example:\n  echo '{\"text\": \"7+5=12\"}' | ponder model tokenize --model "
       "examples/tiny-v3-base");
+  add_model_convert(*model);
 }
 
 }  // namespace ponder::cli

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -81,8 +82,21 @@ class WeightFolder {
   const TensorInfo& info(const std::string& name) const;
   at::Tensor tensor(const std::string& name) const;
 
+  // The tensor in `dtype` as a model takes it. F8_E4M3 matrices are multiplied with their 128 x 128
+  // block scales, the float tensor NAME_scale_inv, as DeepSeek-V3 publishes them: one float32
+  // product, rounded to `dtype`. UserError where those are missing or of a wrong shape or dtype.
+  at::Tensor load(const std::string& name, at::ScalarType dtype) const;
+
+  // Rows begin..end - 1 of its first dimension, the same values; no other rows' pages are read.
+  at::Tensor load_rows(const std::string& name, int64_t begin, int64_t end,
+                       at::ScalarType dtype) const;
+
+  // `name` holds the block scales of another tensor of this folder.
+  bool is_block_scale(const std::string& name) const;
+
  private:
   const SafetensorsFile& file_with(const std::string& name) const;
+  at::Tensor block_scales(const std::string& name, int64_t begin, int64_t end) const;
   void read_index(const std::filesystem::path& index);
 
   std::filesystem::path folder_;
@@ -91,6 +105,16 @@ class WeightFolder {
   mutable std::mutex mutex_;
   mutable std::map<std::string, std::unique_ptr<SafetensorsFile>>
       open_;  // file name -> file; guarded by mutex_
+};
+
+// A tensor that is made when it is written, so that a whole model need not be in memory. make() may
+// throw; what it returns must have this dtype and shape.
+struct TensorSource {
+  std::string name;
+  at::ScalarType dtype = at::ScalarType::Float;
+  std::vector<int64_t> shape;
+  std::function<at::Tensor()> make;
+  int64_t bytes() const;
 };
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
@@ -109,5 +133,9 @@ void save_safetensors(const std::filesystem::path& path, const NamedTensors& ten
 // one are removed.
 void save_weight_shards(const std::filesystem::path& folder, const NamedTensors& tensors,
                         int64_t max_shard_bytes);
+
+// The same, one tensor in memory at a time.
+void save_weight_shards(const std::filesystem::path& folder,
+                        const std::vector<TensorSource>& tensors, int64_t max_shard_bytes);
 
 }  // namespace ponder::policy

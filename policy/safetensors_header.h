@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <filesystem>
 #include <map>
 #include <span>
 #include <string>
@@ -24,6 +25,10 @@ struct SafetensorsHeader {
 // UserError as SafetensorsFile's constructor says.
 SafetensorsHeader read_safetensors_header(std::span<const std::byte> file,
                                           const std::string& where);
+
+// UserError: `place` has no tensor of that name; offers the nearest of `names`.
+[[noreturn]] void throw_missing_tensor(const std::filesystem::path& place, const std::string& name,
+                                       const std::vector<std::string>& names);
 
 // The format's name of a dtype ("BF16") or nullptr where the format (or we) have none.
 const char* safetensors_dtype_name(at::ScalarType dtype);

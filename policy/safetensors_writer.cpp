@@ -46,38 +46,36 @@ int dtype_order(at::ScalarType dtype) {
   }
 }
 
-std::vector<const NamedTensors::value_type*> in_file_order(const NamedTensors& tensors) {
+std::vector<const TensorSource*> in_file_order(std::span<const TensorSource> tensors) {
   std::set<std::string> names;
-  std::vector<const NamedTensors::value_type*> order;
-  for (const auto& entry : tensors) {
-    PONDER_CHECK(names.insert(entry.first).second, "[save_safetensors] tensor '{}' is given twice",
-                 entry.first);
+  std::vector<const TensorSource*> order;
+  for (const TensorSource& entry : tensors) {
+    PONDER_CHECK(names.insert(entry.name).second, "[save_safetensors] tensor '{}' is given twice",
+                 entry.name);
     order.push_back(&entry);
   }
-  std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-    const int left = dtype_order(a->second.scalar_type());
-    const int right = dtype_order(b->second.scalar_type());
-    return left != right ? left > right : a->first < b->first;
+  std::sort(order.begin(), order.end(), [](const TensorSource* a, const TensorSource* b) {
+    const int left = dtype_order(a->dtype);
+    const int right = dtype_order(b->dtype);
+    return left != right ? left > right : a->name < b->name;
   });
   return order;
 }
 
-std::string header_text(const std::vector<const NamedTensors::value_type*>& order,
+std::string header_text(const std::vector<const TensorSource*>& order,
                         const std::map<std::string, std::string>& metadata) {
   nlohmann::ordered_json header = nlohmann::ordered_json::object();
   if (!metadata.empty()) header["__metadata__"] = metadata;
-  uint64_t position = 0;
+  int64_t position = 0;
   std::string text = header.dump();
   text.pop_back();  // the closing brace: entries are appended one by one, ordered_json would search
                     // for each key
-  for (const auto* entry : order) {
-    const at::Tensor& tensor = entry->second;
-    const uint64_t end = position + tensor.nbytes();
+  for (const TensorSource* entry : order) {
+    const int64_t end = position + entry->bytes();
     if (text.size() > 1) text += ',';
     text += fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})",
-                        nlohmann::json(entry->first).dump(),
-                        safetensors_dtype_name(tensor.scalar_type()),
-                        fmt::join(tensor.sizes(), ","), position, end);
+                        nlohmann::json(entry->name).dump(), safetensors_dtype_name(entry->dtype),
+                        fmt::join(entry->shape, ","), position, end);
     position = end;
   }
   text += '}';
@@ -85,19 +83,30 @@ std::string header_text(const std::vector<const NamedTensors::value_type*>& orde
   return text;
 }
 
+std::vector<TensorSource> sources_of(const NamedTensors& tensors) {
+  std::vector<TensorSource> sources;
+  for (const auto& [name, tensor] : tensors) {
+    sources.push_back(
+        {name, tensor.scalar_type(), tensor.sizes().vec(), [tensor = tensor] { return tensor; }});
+  }
+  return sources;
+}
+
 std::string shard_name(size_t index, size_t count) {
   return count == 1 ? "model.safetensors"
                     : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
 
+using Shard = std::vector<TensorSource>;
+
 // Hugging Face's rule: a tensor larger than the limit gets a shard of its own, else shards fill up
 // in the given order.
-std::vector<NamedTensors> divide(const NamedTensors& tensors, int64_t max_shard_bytes) {
-  std::vector<NamedTensors> shards;
-  NamedTensors current;
+std::vector<Shard> divide(const std::vector<TensorSource>& tensors, int64_t max_shard_bytes) {
+  std::vector<Shard> shards;
+  Shard current;
   int64_t current_bytes = 0;
-  for (const auto& entry : tensors) {
-    const auto bytes = static_cast<int64_t>(entry.second.nbytes());
+  for (const TensorSource& entry : tensors) {
+    const int64_t bytes = entry.bytes();
     if (bytes > max_shard_bytes) {
       shards.push_back({entry});
       continue;
@@ -113,15 +122,15 @@ std::vector<NamedTensors> divide(const NamedTensors& tensors, int64_t max_shard_
   return shards;
 }
 
-void write_index(const fs::path& path, const std::vector<NamedTensors>& shards) {
+void write_index(const fs::path& path, const std::vector<Shard>& shards) {
   nlohmann::json index;  // its objects are ordered by key, as Hugging Face's sort_keys=True
   int64_t bytes = 0;
   int64_t parameters = 0;
   for (size_t i = 0; i < shards.size(); ++i) {
-    for (const auto& [name, tensor] : shards[i]) {
-      index["weight_map"][name] = shard_name(i, shards.size());
-      bytes += static_cast<int64_t>(tensor.nbytes());
-      parameters += tensor.numel();
+    for (const TensorSource& tensor : shards[i]) {
+      index["weight_map"][tensor.name] = shard_name(i, shards.size());
+      bytes += tensor.bytes();
+      parameters += c10::multiply_integers(tensor.shape);
     }
   }
   index["metadata"] = {{"total_size", bytes}, {"total_parameters", parameters}};
@@ -154,10 +163,8 @@ void remove_stale_weights(const fs::path& folder, const std::set<std::string>& k
   for (const fs::path& path : stale) fs::remove(path);
 }
 
-}  // namespace
-
-void save_safetensors(const fs::path& path, const NamedTensors& tensors,
-                      const std::map<std::string, std::string>& metadata) {
+void save_sources(const fs::path& path, std::span<const TensorSource> tensors,
+                  const std::map<std::string, std::string>& metadata) {
   const auto order = in_file_order(tensors);
   const std::string header = header_text(order, metadata);
   const fs::path temporary = path.string() + ".part";
@@ -165,8 +172,10 @@ void save_safetensors(const fs::path& path, const NamedTensors& tensors,
   const uint64_t length = header.size();
   writer.write(&length, sizeof length);
   writer.write(header);
-  for (const auto* entry : order) {
-    const at::Tensor data = entry->second.detach().to(at::kCPU).contiguous();
+  for (const TensorSource* entry : order) {
+    const at::Tensor data = entry->make().detach().to(at::kCPU).contiguous();
+    PONDER_CHECK(data.scalar_type() == entry->dtype && data.sizes() == entry->shape,
+                 "[save_safetensors] tensor '{}' is not what was announced", entry->name);
     writer.write(data.data_ptr(), data.nbytes());
   }
   writer.close();
@@ -180,15 +189,31 @@ void save_safetensors(const fs::path& path, const NamedTensors& tensors,
   core::sync_directory(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 
+}  // namespace
+
+int64_t TensorSource::bytes() const {
+  return c10::multiply_integers(shape) * static_cast<int64_t>(c10::elementSize(dtype));
+}
+
+void save_safetensors(const fs::path& path, const NamedTensors& tensors,
+                      const std::map<std::string, std::string>& metadata) {
+  save_sources(path, sources_of(tensors), metadata);
+}
+
 void save_weight_shards(const fs::path& folder, const NamedTensors& tensors,
+                        int64_t max_shard_bytes) {
+  save_weight_shards(folder, sources_of(tensors), max_shard_bytes);
+}
+
+void save_weight_shards(const fs::path& folder, const std::vector<TensorSource>& tensors,
                         int64_t max_shard_bytes) {
   PONDER_CHECK(max_shard_bytes > 0, "[save_weight_shards] expected a positive shard size, got {}",
                max_shard_bytes);
-  const std::vector<NamedTensors> shards = divide(tensors, max_shard_bytes);
+  const std::vector<Shard> shards = divide(tensors, max_shard_bytes);
   std::set<std::string> written;
   for (size_t i = 0; i < shards.size(); ++i) {
     const std::string name = shard_name(i, shards.size());
-    save_safetensors(folder / name, shards[i]);
+    save_sources(folder / name, shards[i], {{"format", "pt"}});
     written.insert(name);
   }
   if (shards.size() > 1) {
