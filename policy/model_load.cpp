@@ -61,7 +61,7 @@ void refuse_surplus(const WeightFolder& folder, const Model& model) {
   for (const Parameter& p : model.parameters()) known.insert(p.name);
   for (const Parameter& p : model.shared_parameters()) known.insert(p.name);
   for (const std::string& name : folder.names()) {
-    if (known.contains(name) || may_be_ignored(name, config)) continue;
+    if (known.contains(name) || may_be_ignored(name, config) || folder.is_block_scale(name)) continue;
     throw_user("{}: unexpected tensor '{}': config.json describes a {} without it",
                folder.path().string(), name, config.model_type);
   }
@@ -78,7 +78,7 @@ void load_tensor(const WeightFolder& folder, const Parameter& p) {
     throw_user("{}: tensor '{}': expected floating point, found {}", place, p.name,
                at::toString(info.dtype));
   }
-  p.tensor.copy_(folder.tensor(p.name));
+  p.tensor.copy_(folder.load(p.name, p.tensor.scalar_type()));
   if (!p.tensor.isfinite().all().item<bool>()) {
     throw_user("{}: tensor '{}' holds values that are not finite: the checkpoint is damaged", place,
                p.name);
