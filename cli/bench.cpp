@@ -5,16 +5,60 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench_rollout.h"
 #include "cli/bench_sandbox.h"
 #include "cli/commands.h"
+#include "cli/validators.h"
 #include "core/error.h"
 
 namespace ponder::cli {
+namespace {
+
+void add_rollout(CLI::App& bench) {
+  auto options = std::make_shared<RolloutBenchOptions>();
+  CLI::App* verb = bench.add_subcommand(
+      "rollout", "tokens a second of the engine, beside what memory and cores can do at all");
+  verb->add_option("--model", options->model, "a Hugging Face folder")->required();
+  verb->add_option("--dtype", options->dtype, "of weights and cache")
+      ->check(CLI::IsMember({"bfloat16", "float32"}))
+      ->capture_default_str();
+  verb->add_option("--batches", options->batches, "sequences at a time, as 1,8,32")
+      ->delimiter(',')
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--prompt-tokens", options->prompt_tokens, "of each sequence")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--new-tokens", options->new_tokens, "of each sequence")
+      ->check(whole(2))
+      ->capture_default_str();
+  verb->add_option("--prompts", options->prompts, "of the groups of spread lengths; 0: none")
+      ->check(whole(0))
+      ->capture_default_str();
+  verb->add_option("--group", options->group, "completions of each of these")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--repeats", options->repeats, "the fastest counts")
+      ->check(whole(1))
+      ->capture_default_str();
+  verb->add_option("--seed", options->seed, "of prompts and tokens")
+      ->check(whole(0))
+      ->capture_default_str();
+  verb->footer(
+      "Example:\n  ponder bench rollout --model examples/tiny-v3-base --dtype float32 "
+      "--batches 1,64 --new-tokens 64");
+  verb->callback([options] { fmt::print("{}\n", bench_rollout(*options).dump(2)); });
+}
+
+}  // namespace
 
 void add_bench(CLI::App& app) {
-  CLI::App* bench = app.add_subcommand("bench", "figures of this machine as JSON: math, sandbox");
+  CLI::App* bench =
+      app.add_subcommand("bench", "figures of this machine as JSON: rollout, math, sandbox");
   bench->require_subcommand(1);
   bench->footer("Example:\n  ponder bench sandbox --seconds 2");
+
+  add_rollout(*bench);
 
   auto sandbox = std::make_shared<SandboxBenchOptions>();
   CLI::App* sandbox_verb =

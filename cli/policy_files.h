@@ -16,8 +16,9 @@ struct PolicyFiles {
 };
 
 // Throws UserError where the folder holds no usable model or the tokenizer does not fit it.
-inline PolicyFiles load_policy(const std::filesystem::path& dir) {
-  PolicyFiles files{policy::Model::load(dir), policy::Tokenizer::from_folder(dir)};
+inline PolicyFiles load_policy(const std::filesystem::path& dir,
+                               at::ScalarType dtype = at::kFloat) {
+  PolicyFiles files{policy::Model::load(dir, dtype), policy::Tokenizer::from_folder(dir)};
   policy::check_tokenizer_fits(files.tokenizer, files.model.config(), dir);
   return files;
 }

@@ -16,6 +16,7 @@ namespace {
 struct SampleRequest {
   std::filesystem::path model, prompts;
   std::string prompt;
+  std::string dtype = "float32";
   rollout::SampleOptions options;
 };
 
@@ -38,7 +39,8 @@ std::vector<data::Prompt> prompts_of(const SampleRequest& request,
 }
 
 void run_sample(const SampleRequest& request) {
-  const PolicyFiles policy = load_policy(request.model);
+  const PolicyFiles policy =
+      load_policy(request.model, request.dtype == "float32" ? at::kFloat : at::kBFloat16);
   rollout::Engine engine(policy.model, policy.tokenizer, {});
   for (const data::Group& group :
        engine.generate(prompts_of(request, policy.tokenizer), request.options)) {
@@ -48,6 +50,7 @@ void run_sample(const SampleRequest& request) {
                                    {"completion", completion.text},
                                    {"tokens", completion.token_ids},
                                    {"logprobs", completion.logprobs},
+                                   {"sampling_logprobs", completion.sampling_logprobs},
                                    {"finish_reason", data::name_of(completion.finish_reason)}};
       fmt::print("{}\n", line.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
     }
@@ -75,6 +78,23 @@ void add_sample(CLI::App& app) {
       ->capture_default_str();
   verb->add_option("--top-k", options.rule.top_k, "number of tokens that may be drawn; 0: all")
       ->check(whole(0))
+      ->capture_default_str();
+  verb->add_option("--min-p", options.rule.min_p,
+                   "tokens at least this share as likely as the likeliest")
+      ->check(number(0, 1))
+      ->capture_default_str();
+  verb->add_option("--repetition-penalty", options.rule.repetition_penalty,
+                   "divides the logits of tokens that have come before; 1: none")
+      ->check(number(0.01, 100))
+      ->capture_default_str();
+  verb->add_option("--stop", options.stop,
+                   "a text that ends a completion, not part of it; may be given more than once");
+  verb->add_option("--min-new-tokens", options.min_completion_length,
+                   "no stop token before so many")
+      ->check(whole(0))
+      ->capture_default_str();
+  verb->add_option("--dtype", request->dtype, "of weights and cache")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   verb->add_option("--max-new-tokens", options.max_completion_length, "of a completion")
       ->check(whole(1))

@@ -10,6 +10,8 @@ const char* name_of(FinishReason reason) {
       return "length";
     case FinishReason::kAborted:
       return "aborted";
+    case FinishReason::kPaused:
+      return "paused";
   }
   return "aborted";
 }

@@ -36,20 +36,27 @@ enum class FinishReason {
   kStop,     // the policy sampled a stop token or a stop string
   kLength,   // max_completion_length or the context's end
   kAborted,  // cancelled or past its deadline
+  kPaused,   // at its share of one rollout: tokens and log-probs are kept, a later one goes on
 };
 
-// The field's word for it: "stop", "length", "aborted".
+// The field's word for it: "stop", "length", "aborted", "paused".
 const char* name_of(FinishReason reason);
 
 // One sampled continuation of a prompt.
 struct Completion {
   std::vector<int32_t> token_ids;  // [completion], the stop token included where one was sampled
   std::vector<float>
-      logprobs;      // [completion] nats: log p of each token under the policy that sampled it,
-                     // temperature applied, before any truncation of the distribution
-  std::string text;  // `token_ids` decoded without the stop token; what the rewards read
+      logprobs;  // [completion] nats: log p of each token under the policy that sampled it, at the
+                 // sampling temperature (1 where greedy), before penalties, biases and truncation
+  std::vector<float> sampling_logprobs =
+      {};  // [completion] nats: under the distribution it was drawn from, all of those applied;
+           // empty where the engine cannot tell
+  std::string text;  // `token_ids` decoded without the stop token and cut before the stop string;
+                     // what the rewards read
   FinishReason finish_reason = FinishReason::kAborted;
-  int64_t policy_version = 0;  // optimizer updates that the sampling policy had seen
+  int64_t policy_version = 0;  // optimizer updates that the policy of its first token had seen
+  std::vector<int64_t> token_versions =
+      {};  // [completion] the same of each token; empty: policy_version for all
 };
 
 // One prompt and its completions, in sample order.

@@ -159,7 +159,7 @@ KvCache Model::make_cache(int64_t num_blocks, int64_t block_size, bool with_mtp)
   KvCache cache{.layers = {}, .block_size = block_size};
   const size_t layers = layers_.size() + (with_mtp ? mtp_.size() : 0);
   for (size_t i = 0; i < layers; ++i)
-    cache.layers.push_back(at::zeros({num_blocks * block_size, cache_width()}, dtype()));
+    cache.layers.push_back(at::empty({num_blocks * block_size, cache_width()}, dtype()));
   return cache;
 }
 

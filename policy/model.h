@@ -78,6 +78,13 @@ class Model {
   // The same from and into the cache; no graph.
   at::Tensor forward_cached(const CachedInput& input, KvCache& cache) const;
 
+  // What sampling's own forward pass (policy/decode) reads.
+  const at::Tensor& embedding() const { return embedding_; }    // [vocabulary, hidden]
+  const at::Tensor& final_norm() const { return final_norm_; }  // [hidden]
+  const std::vector<DecoderLayer>& layers() const { return layers_; }
+  // Cosines and sines for positions, int64 [tokens].
+  Rotary rotary(const at::Tensor& positions) const;
+
   // [vocabulary, hidden]: logits are hidden states times its transpose.
   const at::Tensor& output_weight() const { return output_weight_; }
 
@@ -122,7 +129,6 @@ class Model {
 
  private:
   Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device);
-  Rotary rotary(const at::Tensor& positions) const;
   LayerOutput run_layer(const DecoderLayer& layer, const at::Tensor& x,
                         const PackedContext& context) const;
 

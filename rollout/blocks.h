@@ -1,5 +1,5 @@
 // Who owns which block of the paged cache: numbers only, no tensors. Blocks are shared by reference
-// (a prompt's full blocks by its whole group) and free again when their last owner lets go.
+// (a prompt's by its whole group) and free again when their last owner lets go.
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@ class BlockPool {
   int32_t take();
   // One more owner.
   void share(int32_t block);
+  int32_t owners(int32_t block) const { return owners_.at(block); }
   // One owner less.
   void release(int32_t block);
 

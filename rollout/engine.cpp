@@ -1,245 +1,325 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
-#include <set>
-#include <unordered_map>
+#include <cstring>
+#include <deque>
+#include <map>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
-#include "core/random.h"
+#include "policy/decode/decoder.h"
+#include "rollout/job.h"
 #include "rollout/scheduler.h"
 
 namespace ponder::rollout {
 namespace {
 
-// Token rows of one forward pass over the cache, collected as plain numbers first.
-struct PassRows {
-  std::vector<int64_t> tokens, positions, slots;
-  std::vector<int32_t> rows, lengths;
-  std::vector<const std::vector<int32_t>*> tables;  // one a row
-  std::vector<int64_t> wanted;                      // token rows whose logits are needed
-
-  void add(int64_t token, int64_t position, const std::vector<int32_t>& blocks,
-           int64_t block_size) {
-    tokens.push_back(token);
-    positions.push_back(position);
-    slots.push_back(blocks[position / block_size] * block_size + position % block_size);
-    rows.push_back(static_cast<int32_t>(tables.size()) - 1);
-    lengths.push_back(static_cast<int32_t>(position) + 1);
-  }
-};
-
-policy::CachedInput to_input(const PassRows& pass, int64_t block_size) {
-  size_t width = 1;
-  for (const auto* table : pass.tables) width = std::max(width, table->size());
-  at::Tensor table =
-      at::zeros({static_cast<int64_t>(pass.tables.size()), static_cast<int64_t>(width)}, at::kInt);
-  int32_t* data = table.data_ptr<int32_t>();
-  for (size_t r = 0; r < pass.tables.size(); ++r)
-    std::copy(pass.tables[r]->begin(), pass.tables[r]->end(), data + r * width);
-  return {.token_ids = at::tensor(pass.tokens),
-          .positions = at::tensor(pass.positions),
-          .slots = at::tensor(pass.slots),
-          .context = {.rows = at::tensor(pass.rows, at::kInt),
-                      .lengths = at::tensor(pass.lengths, at::kInt),
-                      .block_table = table,
-                      .block_size = block_size}};
-}
+// Rows of logits that stand in memory at once, [rows, vocabulary] float32.
+constexpr int64_t kLogitRows = 64;
 
 }  // namespace
 
 struct Engine::Impl {
+  // Something that a callback is to hear of: a token, or else the sample's end.
+  struct News {
+    std::shared_ptr<Job> job;
+    size_t sample;
+    std::optional<TokenEvent> token;
+  };
+
   const policy::Model& model;
   const policy::Tokenizer& tokenizer;
   EngineOptions options;
-  int64_t num_blocks;
+  policy::Decoder decoder;
   policy::KvCache cache;
+  Scheduler scheduler;
+  std::map<RequestId, std::shared_ptr<Job>> jobs;
+  std::map<const Sequence*, std::vector<int32_t>> guesses;  // of the next pass
+  std::deque<News> news;
+  bool delivering = false;
+  RequestId next_id = 1;
+  EngineStats stats;
 
   Impl(const policy::Model& m, const policy::Tokenizer& t, EngineOptions o)
-      : model(m), tokenizer(t), options(o) {
+      : model(m),
+        tokenizer(t),
+        options(o),
+        decoder(m),
+        scheduler({o.max_running, blocks(m, o), o.block_size, o.prefill_tokens_max}) {
+    cache = model.make_cache(blocks(m, o), options.block_size);
+  }
+
+  // No more than all running sequences could fill.
+  static int64_t blocks(const policy::Model& model, const EngineOptions& options) {
     const int64_t block_bytes = model.cache_bytes_per_token() * options.block_size;
-    num_blocks = options.kv_cache_bytes / block_bytes;
-    const int64_t context = model.config().max_position_embeddings;
-    const int64_t needed = (context + options.block_size - 1) / options.block_size + 1;
-    if (num_blocks < needed) {
+    const int64_t afforded = options.kv_cache_bytes / block_bytes;
+    if (afforded < 2) {
       core::throw_user(
-          "the cache budget of {} bytes holds {} blocks, but one sequence of {} tokens needs {}: "
-          "allow at least {} bytes",
-          options.kv_cache_bytes, num_blocks, context, needed, needed * block_bytes);
+          "the cache budget of {} bytes holds {} blocks of {} bytes: allow at least {}",
+          options.kv_cache_bytes, afforded, block_bytes, 2 * block_bytes);
     }
-    // No more than all running sequences could fill.
-    num_blocks = std::min(num_blocks, options.max_running * needed);
-    cache = model.make_cache(num_blocks, options.block_size);
+    const int64_t context = model.config().max_position_embeddings;
+    const int64_t most = (context + options.block_size - 1) / options.block_size + 1;
+    return std::min(afforded, options.max_running * most);
   }
-};
 
-namespace {
-
-// One generate() call.
-class Generation {
- public:
-  Generation(const policy::Model& model, const policy::Tokenizer& tokenizer, policy::KvCache& cache,
-             const Scheduler::Limits& limits, const std::vector<data::Prompt>& prompts,
-             const SampleOptions& options, int64_t policy_version,
-             const OnCompletion& on_completion)
-      : model_(model),
-        tokenizer_(tokenizer),
-        cache_(cache),
-        block_size_(limits.block_size),
-        prompts_(prompts),
-        options_(options),
-        on_completion_(on_completion),
-        stops_(options.stop_token_ids.begin(), options.stop_token_ids.end()),
-        scheduler_(limits, lengths_of(prompts, model), options.num_generations,
-                   options.max_completion_length, model.config().max_position_embeddings) {
-    for (const int64_t id : model.config().eos_token_ids) stops_.insert(static_cast<int32_t>(id));
-    for (const data::Prompt& prompt : prompts) {
-      streams_.push_back(core::stable_hash(fmt::format("{}#{}", prompt.id, options.round)));
-      groups_.push_back({prompt, std::vector<data::Completion>(options.num_generations)});
-      for (data::Completion& completion : groups_.back().completions)
-        completion.policy_version = policy_version;
+  void check(const Job& job) const {
+    const std::string& id = job.request().prompt.id;
+    const auto length = static_cast<int64_t>(job.prompt().size());
+    const int64_t context = model.config().max_position_embeddings;
+    if (length == 0) core::throw_user("prompt '{}' is empty: it needs at least one token", id);
+    if (length >= context) {
+      core::throw_user(
+          "prompt '{}' has {} tokens, but the model's context is {}: nothing could be sampled", id,
+          length, context);
     }
-  }
-
-  std::vector<data::Group> run() {
-    while (!scheduler_.done()) step();
-    return std::move(groups_);
-  }
-
- private:
-  static std::vector<int64_t> lengths_of(const std::vector<data::Prompt>& prompts,
-                                         const policy::Model& model) {
-    std::vector<int64_t> lengths;
-    for (const data::Prompt& prompt : prompts) {
-      const auto length = static_cast<int64_t>(prompt.token_ids.size());
-      if (length == 0)
-        core::throw_user("prompt '{}' is empty: it needs at least one token", prompt.id);
-      if (length >= model.config().max_position_embeddings) {
-        core::throw_user(
-            "prompt '{}' has {} tokens, but the model's context is {}: nothing could be sampled",
-            prompt.id, length, model.config().max_position_embeddings);
+    for (const int32_t token : job.prompt()) {
+      if (token < 0 || token >= model.config().vocab_size) {
+        core::throw_user("prompt '{}' holds the token {}, but the model's vocabulary ends at {}",
+                         id, token, model.config().vocab_size - 1);
       }
-      lengths.push_back(length);
     }
-    return lengths;
+    const int64_t needed = scheduler.blocks_for_alone(job.length_max());
+    if (needed > blocks(model, options)) {
+      core::throw_user(
+          "prompt '{}': {} tokens with its completion need {} bytes of cache, but the budget is "
+          "{}: "
+          "allow more, or fewer new tokens",
+          id, job.length_max(), needed * options.block_size * model.cache_bytes_per_token(),
+          options.kv_cache_bytes);
+    }
   }
 
-  // New prompts and every running sequence's last token in one pass; then a token for each running
-  // and new sequence.
-  void step() {
-    const size_t num_decoding = scheduler_.running().size();
-    const Scheduler::Admission admission = scheduler_.admit();
-    const at::Tensor logits = forward(num_decoding, admission.prefills);
-    for (size_t i = 0; i < admission.prefills.size(); ++i) {
-      first_logits_[admission.prefills[i].prompt] =
-          logits.select(0, static_cast<int64_t>(num_decoding + i)).clone();
+  RequestId submit(Request request) {
+    auto job = std::make_shared<Job>(std::move(request), tokenizer, model.config().eos_token_ids,
+                                     model.config().max_position_embeddings);
+    check(*job);
+    const RequestId id = next_id++;
+    const auto prompt = static_cast<int64_t>(job->prompt().size());
+    std::vector<int64_t> tokens;
+    for (const size_t sample : job->open_samples()) {
+      tokens.push_back(prompt + static_cast<int64_t>(job->completion(sample).token_ids.size()));
     }
-    copy_blocks(admission.copies);
-    sample(logits, num_decoding);
-    std::erase_if(first_logits_,
-                  [&](const auto& entry) { return entry.first < scheduler_.next_prompt(); });
-    finish_ended();
+    for (int64_t sample = 0; sample < job->request().options.num_generations; ++sample) {
+      if (job->ended(sample)) news.push_back({job, static_cast<size_t>(sample), std::nullopt});
+    }
+    if (tokens.empty()) return id;
+    scheduler.add(id, prompt, std::move(tokens));
+    jobs[id] = std::move(job);
+    return id;
   }
 
-  at::Tensor forward(size_t num_decoding, const std::vector<Scheduler::Prefill>& prefills) {
-    PassRows pass;
-    for (size_t i = 0; i < num_decoding; ++i) {
-      Sequence& sequence = scheduler_.running()[i];
-      pass.tables.push_back(&sequence.blocks);
-      pass.add(sequence.last_token, sequence.length, sequence.blocks, block_size_);
-      pass.wanted.push_back(static_cast<int64_t>(pass.tokens.size()) - 1);
-      ++sequence.length;
+  bool step() {
+    expire();
+    if (!scheduler.idle()) {
+      guess();
+      const Scheduler::Pass pass = scheduler.next_pass();
+      const at::Tensor hidden = forward(pass);
+      sample(pass, scheduler.complete(pass), hidden);
     }
-    for (const Scheduler::Prefill& prefill : prefills) {
-      pass.tables.push_back(&prefill.blocks);
-      const std::vector<int32_t>& tokens = prompts_[prefill.prompt].token_ids;
-      for (size_t p = 0; p < tokens.size(); ++p)
-        pass.add(tokens[p], static_cast<int64_t>(p), prefill.blocks, block_size_);
-      pass.wanted.push_back(static_cast<int64_t>(pass.tokens.size()) - 1);
+    deliver();
+    return !jobs.empty() || !news.empty();
+  }
+
+  // Ends what is past its time.
+  void expire() {
+    std::optional<Clock::time_point> now;
+    std::vector<std::pair<RequestId, data::FinishReason>> over;
+    for (const auto& [id, job] : jobs) {
+      const Request& request = job->request();
+      if (!request.deadline && !request.pause_at) continue;
+      if (!now) now = Clock::now();
+      if (request.deadline && *now >= *request.deadline) {
+        over.emplace_back(id, data::FinishReason::kAborted);
+      } else if (request.pause_at && *now >= *request.pause_at) {
+        over.emplace_back(id, data::FinishReason::kPaused);
+      }
     }
-    if (pass.tokens.empty()) return {};
-    const at::Tensor hidden = model_.forward_cached(to_input(pass, block_size_), cache_);
-    return at::linear(hidden.index_select(0, at::tensor(pass.wanted)), model_.output_weight())
-        .to(at::kFloat);
+    for (const auto& [id, reason] : over) end_request(id, reason);
+  }
+
+  bool end_request(RequestId id, data::FinishReason reason) {
+    const auto found = jobs.find(id);
+    if (found == jobs.end()) return false;
+    const std::shared_ptr<Job> job = found->second;
+    scheduler.remove(id);
+    jobs.erase(found);
+    for (const size_t sample : job->open_samples()) {
+      if (job->ended(sample)) continue;
+      job->end(sample, reason);
+      news.push_back({job, sample, std::nullopt});
+    }
+    return true;
+  }
+
+  void guess() {
+    guesses.clear();
+    if (options.guess_tokens == 0 || scheduler.num_running() > options.guess_running_max) return;
+    for (Sequence* sequence : scheduler.decoding()) {
+      const Job& job = *jobs.at(sequence->request);
+      std::vector<int32_t> tokens =
+          job.guess(job.open_samples()[sequence->sample], options.guess_tokens);
+      sequence->num_guessed = static_cast<int64_t>(tokens.size());
+      if (!tokens.empty()) guesses[sequence] = std::move(tokens);
+    }
+  }
+
+  // Hidden states of each chunk's last known token and of the guesses behind it, [wanted, hidden].
+  at::Tensor forward(const Scheduler::Pass& pass) {
+    policy::CachedRows rows;
+    rows.block_size = options.block_size;
+    for (const Scheduler::Chunk& chunk : pass.chunks) {
+      const Job& job = *jobs.at(chunk.sequence->request);
+      const size_t sample = job.open_samples()[chunk.sequence->sample];
+      rows.add_sequence(chunk.sequence->blocks);
+      const int64_t known = chunk.begin + chunk.count - chunk.guessed;
+      for (int64_t p = chunk.begin; p < known; ++p) rows.add(job.token_at(sample, p), p);
+      rows.wanted.push_back(static_cast<int32_t>(rows.size()) - 1);
+      for (int64_t g = 0; g < chunk.guessed; ++g) {
+        rows.add(guesses.at(chunk.sequence)[g], known + g);
+        rows.wanted.push_back(static_cast<int32_t>(rows.size()) - 1);
+      }
+      stats.guessed_tokens += chunk.guessed;
+      if (chunk.guessed == 0) guesses.erase(chunk.sequence);  // there was no room for them
+    }
+    ++stats.passes;
+    stats.computed_tokens += rows.size();
+    copy_blocks(pass.copies);
+    return decoder.forward(rows, cache);
   }
 
   void copy_blocks(const std::vector<BlockCopy>& copies) {
-    if (copies.empty()) return;
-    std::vector<int64_t> from, to;
-    for (const BlockCopy& copy : copies) {
-      from.push_back(copy.from);
-      to.push_back(copy.to);
-    }
-    const at::Tensor source = at::tensor(from), target = at::tensor(to);
-    for (at::Tensor& layer : cache_.layers) {
-      at::Tensor blocks = layer.view({-1, block_size_, layer.size(1)});
-      blocks.index_copy_(0, target, blocks.index_select(0, source));
+    for (at::Tensor& layer : cache.layers) {
+      const int64_t bytes = options.block_size * layer.size(1) * layer.element_size();
+      auto* data = static_cast<char*>(layer.data_ptr());
+      for (const BlockCopy& copy : copies)
+        std::memcpy(data + copy.to * bytes, data + copy.from * bytes, bytes);
     }
   }
 
-  void sample(const at::Tensor& logits, size_t num_decoding) {
-    std::vector<Sequence>& running = scheduler_.running();
-    std::vector<Draw> draws(running.size());
-    at::parallel_for(0, static_cast<int64_t>(running.size()), 8, [&](int64_t begin, int64_t end) {
-      std::vector<float> scratch;
-      for (int64_t i = begin; i < end; ++i) {
-        const Sequence& sequence = running[i];
-        const bool decoding = static_cast<size_t>(i) < num_decoding;
-        const at::Tensor& source = decoding ? logits : first_logits_.at(sequence.prompt);
-        const int64_t vocabulary = source.size(-1);
-        const float* row = source.const_data_ptr<float>() + (decoding ? i * vocabulary : 0);
-        const auto position = static_cast<uint32_t>(
-            sequence.length - static_cast<int64_t>(prompts_[sequence.prompt].token_ids.size()));
-        const double uniform = core::uniform_at(options_.seed, streams_[sequence.prompt],
-                                                static_cast<uint32_t>(sequence.sample), position);
-        draws[i] =
-            draw_token({row, static_cast<size_t>(vocabulary)}, options_.rule, uniform, scratch);
+  // What is drawn for one sequence in a pass: a token, and as many more as the guesses were right.
+  struct Drawn {
+    std::vector<Draw> draws;
+    std::vector<std::optional<TopLogprobs>> tops;
+  };
+
+  void sample(const Scheduler::Pass& pass, const std::vector<Scheduler::Ready>& ready,
+              const at::Tensor& hidden) {
+    std::vector<int64_t> first_row;  // of each chunk in `hidden`
+    int64_t rows = 0;
+    for (const Scheduler::Chunk& chunk : pass.chunks) {
+      first_row.push_back(rows);
+      rows += 1 + chunk.guessed;
+    }
+    std::vector<Drawn> drawn(ready.size());
+    for (size_t begin = 0; begin < ready.size();) {
+      // As many as share kLogitRows rows; those of one chunk stand side by side.
+      std::vector<int64_t> wanted, offsets;
+      size_t end = begin;
+      for (; end < ready.size(); ++end) {
+        const size_t chunk = ready[end].chunk;
+        const int64_t count = 1 + pass.chunks[chunk].guessed;
+        const bool same = end > begin && ready[end - 1].chunk == chunk;
+        const auto have = static_cast<int64_t>(wanted.size());
+        if (!same && have > 0 && have + count > kLogitRows) break;
+        offsets.push_back(same ? offsets.back() : have);
+        for (int64_t r = 0; r < count && !same; ++r) wanted.push_back(first_row[chunk] + r);
       }
-    });
-    for (size_t i = 0; i < running.size(); ++i) {
-      data::Completion& completion = completion_of(running[i]);
-      completion.token_ids.push_back(draws[i].token);
-      completion.logprobs.push_back(draws[i].logprob);
-      running[i].last_token = draws[i].token;
+      const at::Tensor logits = decoder.logits(hidden.index_select(0, at::tensor(wanted)));
+      at::parallel_for(static_cast<int64_t>(begin), static_cast<int64_t>(end), 1,
+                       [&](int64_t first, int64_t last) {
+                         DrawScratch scratch;
+                         for (int64_t i = first; i < last; ++i)
+                           drawn[i] = draw(*ready[i].sequence, logits, offsets[i - begin], scratch);
+                       });
+      begin = end;
+    }
+    for (size_t i = 0; i < ready.size(); ++i) take(*ready[i].sequence, drawn[i]);
+  }
+
+  // Draws from row `row` of the logits; then, while the token is the one that was guessed, from the
+  // row behind it: the same draws as without guesses, for each is a function of its logits.
+  Drawn draw(const Sequence& sequence, const at::Tensor& logits, int64_t row,
+             DrawScratch& scratch) const {
+    const Job& job = *jobs.at(sequence.request);
+    const size_t sample = job.open_samples()[sequence.sample];
+    const auto found = guesses.find(&sequence);
+    const std::span<const int32_t> guessed =
+        found == guesses.end() ? std::span<const int32_t>() : found->second;
+    const int64_t vocabulary = logits.size(1);
+    Drawn out;
+    for (size_t g = 0;; ++g) {
+      const std::span<const float> values(
+          logits.const_data_ptr<float>() + (row + static_cast<int64_t>(g)) * vocabulary,
+          vocabulary);
+      out.draws.push_back(job.draw(sample, guessed.first(g), values, scratch));
+      const int32_t token = out.draws.back().token;
+      out.tops.emplace_back();
+      if (job.request().num_top_logprobs)
+        out.tops.back() = top_logprobs(values, token, *job.request().num_top_logprobs);
+      if (g == guessed.size() || guessed[g] != token) return out;
     }
   }
 
-  void finish_ended() {
-    std::vector<Sequence>& running = scheduler_.running();
-    for (size_t i = running.size(); i-- > 0;) {
-      const Sequence sequence = running[i];
-      const bool stopped = stops_.contains(sequence.last_token);
-      if (!stopped && sequence.length + 1 < sequence.length_max) continue;
-      data::Completion& completion = completion_of(sequence);
-      completion.finish_reason = stopped ? data::FinishReason::kStop : data::FinishReason::kLength;
-      const size_t visible = completion.token_ids.size() - (stopped ? 1 : 0);
-      completion.text = tokenizer_.decode(std::span(completion.token_ids).first(visible));
-      scheduler_.finish(i);
-      if (on_completion_) on_completion_(sequence.prompt, sequence.sample, completion);
+  // Books drawn tokens. Nothing is called back yet: whatever a callback does, the books are right.
+  void take(Sequence& sequence, Drawn& drawn) {
+    const RequestId id = sequence.request;
+    const std::shared_ptr<Job> job = jobs.at(id);
+    const size_t sample = job->open_samples()[sequence.sample];
+    std::optional<data::FinishReason> reason;
+    for (size_t i = 0; i < drawn.draws.size() && !reason; ++i) {
+      reason = job->take(sample, drawn.draws[i]);
+      ++stats.sampled_tokens;
+      if (i > 0) ++stats.right_guesses;
+      if (reason) {
+        job->end(sample, *reason);
+        scheduler.finish(&sequence);
+      } else {
+        Scheduler::append(sequence);
+        if (i + 1 < drawn.draws.size()) Scheduler::guessed_right(sequence);
+      }
+      if (!job->request().on_token) continue;
+      news.push_back({job, sample,
+                      TokenEvent{.sample = sample,
+                                 .token = drawn.draws[i].token,
+                                 .text = job->take_new_text(sample),
+                                 .logprobs = std::move(drawn.tops[i])}});
+    }
+    if (reason) news.push_back({job, sample, std::nullopt});
+    if (job->all_ended()) jobs.erase(id);
+  }
+
+  void deliver() {
+    if (delivering) return;
+    const struct Flag {
+      bool& flag;
+      explicit Flag(bool& f) : flag(f) { flag = true; }
+      ~Flag() { flag = false; }
+    } guard(delivering);
+    while (!news.empty()) {
+      const News item = std::move(news.front());
+      news.pop_front();
+      const Request& request = item.job->request();
+      if (item.token) {
+        request.on_token(*item.token);
+      } else if (request.on_completion) {
+        request.on_completion(0, item.sample, item.job->completion(item.sample));
+      }
     }
   }
 
-  data::Completion& completion_of(const Sequence& sequence) {
-    return groups_[sequence.prompt].completions[sequence.sample];
+  // Forgets requests without a word to anybody.
+  void forget(const std::vector<RequestId>& ids) {
+    for (const RequestId id : ids) {
+      const auto found = jobs.find(id);
+      if (found == jobs.end()) continue;
+      scheduler.remove(id);
+      jobs.erase(found);
+    }
   }
-
-  const policy::Model& model_;
-  const policy::Tokenizer& tokenizer_;
-  policy::KvCache& cache_;
-  int64_t block_size_;
-  const std::vector<data::Prompt>& prompts_;
-  const SampleOptions& options_;
-  const OnCompletion& on_completion_;
-  std::set<int32_t> stops_;
-  Scheduler scheduler_;
-  std::vector<uint64_t> streams_;
-  std::vector<data::Group> groups_;
-  std::unordered_map<size_t, at::Tensor> first_logits_;  // by prompt: logits of its last token
 };
-
-}  // namespace
 
 Engine::Engine(const policy::Model& model, const policy::Tokenizer& tokenizer,
                EngineOptions options)
@@ -247,17 +327,84 @@ Engine::Engine(const policy::Model& model, const policy::Tokenizer& tokenizer,
 
 Engine::~Engine() = default;
 
+RequestId Engine::submit(Request request) {
+  return impl_->submit(std::move(request));
+}
+
+bool Engine::step() {
+  const at::NoGradGuard no_grad;
+  return impl_->step();
+}
+
+bool Engine::cancel(RequestId id) {
+  const bool found = impl_->end_request(id, data::FinishReason::kAborted);
+  impl_->deliver();
+  return found;
+}
+
+bool Engine::busy() const {
+  return !impl_->jobs.empty() || !impl_->news.empty();
+}
+
+EngineStats Engine::stats() const {
+  EngineStats stats = impl_->stats;
+  stats.preemptions = impl_->scheduler.num_preemptions();
+  stats.running = impl_->scheduler.num_running();
+  stats.waiting = impl_->scheduler.num_waiting();
+  return stats;
+}
+
+std::vector<data::Group> Engine::generate(std::vector<Request> requests,
+                                          const OnCompletion& on_completion) {
+  std::vector<data::Group> groups;
+  size_t open = 0;
+  for (const Request& request : requests) {
+    groups.push_back(
+        {request.prompt, std::vector<data::Completion>(request.options.num_generations)});
+    open += request.options.num_generations;
+  }
+  std::vector<RequestId> ids;
+  try {
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const OnCompletion own = std::move(requests[i].on_completion);
+      requests[i].on_completion = [&, i, own](size_t, size_t sample,
+                                              const data::Completion& completion) {
+        groups[i].completions[sample] = completion;
+        --open;
+        if (own) own(0, sample, completion);
+        if (on_completion) on_completion(i, sample, completion);
+      };
+      ids.push_back(submit(std::move(requests[i])));
+    }
+    while (open > 0) step();
+  } catch (...) {
+    impl_->forget(ids);
+    impl_->news.clear();
+    throw;
+  }
+  return groups;
+}
+
 std::vector<data::Group> Engine::generate(const std::vector<data::Prompt>& prompts,
                                           const SampleOptions& options, int64_t policy_version,
                                           const OnCompletion& on_completion) {
-  const at::NoGradGuard no_grad;
-  const Scheduler::Limits limits{.max_running = impl_->options.max_running,
-                                 .num_blocks = impl_->num_blocks,
-                                 .block_size = impl_->options.block_size,
-                                 .prefill_tokens_max = impl_->options.prefill_tokens_max};
-  return Generation(impl_->model, impl_->tokenizer, impl_->cache, limits, prompts, options,
-                    policy_version, on_completion)
-      .run();
+  std::vector<Request> requests;
+  for (const data::Prompt& prompt : prompts)
+    requests.push_back({.prompt = prompt, .options = options, .policy_version = policy_version});
+  return generate(std::move(requests), on_completion);
+}
+
+int64_t Engine::cache_bytes_per_token() const {
+  return impl_->model.cache_bytes_per_token();
+}
+
+int64_t Engine::plain_attention_bytes_per_token() const {
+  const policy::ModelConfig& c = impl_->model.config();
+  const int64_t head = c.attention == policy::AttentionKind::kMla
+                           ? c.mla.qk_head_dim() + c.mla.v_head_dim
+                           : 2 * c.gqa.head_dim;
+  return c.num_hidden_layers * c.num_attention_heads * head *
+         static_cast<int64_t>(at::elementSize(impl_->model.dtype()));
 }
 
 }  // namespace ponder::rollout

@@ -7,24 +7,11 @@
 
 #include "core/error.h"
 #include "policy/ops.h"
+#include "tests/rollout/letters.h"
 #include "tests/support/tiny_model.h"
 
 namespace ponder::rollout {
 namespace {
-
-// Fifty letters: token i is one byte.
-policy::Tokenizer letters() {
-  std::string vocab;
-  for (int i = 0; i < 50; ++i)
-    vocab += fmt::format("{}\"{}\": {}", i == 0 ? "" : ", ", static_cast<char>('0' + i), i);
-  // '0' + i passes over the backslash (44): JSON needs it escaped.
-  const size_t slash = vocab.find("\"\\\"");
-  vocab.replace(slash, 3, "\"\\\\\"");
-  return policy::Tokenizer::from_json(
-      R"({"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "post_processor": null, "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}, "model": {"type": "BPE", "vocab": {)" +
-          vocab + R"(}, "merges": []}})",
-      "letters");
-}
 
 std::vector<data::Prompt> some_prompts(int count) {
   std::vector<data::Prompt> prompts;
@@ -70,21 +57,31 @@ TEST(Engine, LogprobsAreTheTrainersOwn) {
   }
 }
 
+// The bytes that the tiny model's cache takes for a block of sixteen tokens.
+constexpr int64_t kBlockBytes = 16 * 24 * 2 * 4;
+
 TEST(Engine, CompletionsDoNotDependOnTheBatch) {
   World world;
-  const SampleOptions options{.num_generations = 4, .max_completion_length = 20, .seed = 7};
+  const SampleOptions options{.num_generations = 4, .max_completion_length = 30, .seed = 7};
   const auto together = world.run(some_prompts(8), options);
   const auto narrow =
       world.run(some_prompts(8), options, {.max_running = 3, .prefill_tokens_max = 5});
-  // A budget of nine blocks makes sequences wait for each other.
-  const auto tight = world.run(some_prompts(8), options, {.kv_cache_bytes = 9 * 16 * 24 * 2 * 4});
+  auto shuffled = some_prompts(8);
+  std::swap(shuffled[0], shuffled[6]);
+  std::swap(shuffled[2], shuffled[5]);
+  auto other = world.run(shuffled, options, {.block_size = 8, .prefill_tokens_max = 1});
+  std::swap(other[0], other[6]);
+  std::swap(other[2], other[5]);
+  // Eight blocks: sequences step back and are computed again.
+  Engine tight(world.model, world.tokenizer, {.kv_cache_bytes = 8 * kBlockBytes});
+  auto preempted = tight.generate(some_prompts(8), options);
+  EXPECT_GT(tight.stats().preemptions, 0);
   for (size_t i = 0; i < together.size(); ++i) {
     const auto alone = world.run({some_prompts(8)[i]}, options);
     for (size_t j = 0; j < 4; ++j) {
       const auto& want = together[i].completions[j];
-      EXPECT_EQ(want.token_ids, alone[0].completions[j].token_ids);
-      EXPECT_EQ(want.token_ids, narrow[i].completions[j].token_ids);
-      EXPECT_EQ(want.token_ids, tight[i].completions[j].token_ids);
+      for (const data::Group& group : {narrow[i], other[i], preempted[i], alone[0]})
+        EXPECT_EQ(want.token_ids, group.completions[j].token_ids);
     }
   }
 }
@@ -115,7 +112,9 @@ TEST(Engine, EndsAtStopTokensAndAtTheLimits) {
       const bool is_stop = last == 1 || last == 5 || last == 9;  // 1 is the model's end-of-sequence
       EXPECT_EQ(completion.finish_reason,
                 is_stop ? data::FinishReason::kStop : data::FinishReason::kLength);
-      if (!is_stop) EXPECT_EQ(completion.token_ids.size(), 12u);
+      if (!is_stop) {
+        EXPECT_EQ(completion.token_ids.size(), 12u);
+      }
       EXPECT_EQ(completion.text.size(), completion.token_ids.size() - (is_stop ? 1 : 0));
       EXPECT_EQ(completion.logprobs.size(), completion.token_ids.size());
       stopped += is_stop;
@@ -161,6 +160,18 @@ TEST(Engine, ReportsEachCompletionOnceAsItEnds) {
 TEST(Engine, RefusesABudgetThatHoldsNoSequence) {
   World world;
   EXPECT_THROW(Engine(world.model, world.tokenizer, {.kv_cache_bytes = 1000}), core::UserError);
+  Engine small(world.model, world.tokenizer, {.kv_cache_bytes = 2 * kBlockBytes});
+  EXPECT_EQ(small.generate(some_prompts(1), {.max_completion_length = 8}).size(), 1u);
+  EXPECT_THROW(small.generate(some_prompts(1), {.max_completion_length = 40}), core::UserError);
+}
+
+TEST(Engine, RefusesATokenOutsideTheVocabulary) {
+  World world;
+  auto prompts = some_prompts(1);
+  prompts[0].token_ids = {3, 50};
+  EXPECT_THROW(world.run(prompts, {}), core::UserError);
+  prompts[0].token_ids = {-1};
+  EXPECT_THROW(world.run(prompts, {}), core::UserError);
 }
 
 }  // namespace

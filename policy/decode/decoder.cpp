@@ -1,0 +1,149 @@
+#include "policy/decode/decoder.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include "core/error.h"
+#include "policy/decode/stages.h"
+
+namespace ponder::policy {
+
+using decode::Pass;
+using decode::Span;
+using decode::Team;
+using kernels::Bf16;
+
+namespace {
+
+template <typename T>
+void reserve(Pass<T>& pass, const Model& model, int threads) {
+  const ModelConfig& c = model.config();
+  const int64_t n = pass.num_rows = pass.rows.size(), hidden = c.hidden_size;
+  pass.scratch.resize(threads);
+  pass.x.resize(n, hidden);
+  pass.normed.resize(n, hidden);
+  const int64_t heads = c.num_attention_heads;
+  if (c.attention == AttentionKind::kMla) {
+    pass.q.resize(n, heads * c.mla.qk_head_dim());
+    pass.low.resize(n, c.mla.kv_lora_rank + c.mla.qk_rope_head_dim + c.mla.q_lora_rank);
+    pass.latent_q.resize(n, heads * (c.mla.kv_lora_rank + c.mla.qk_rope_head_dim));
+    pass.mean.resize(n, heads * c.mla.kv_lora_rank);
+    pass.attended.resize(n, heads * c.mla.v_head_dim);
+  } else {
+    pass.q.resize(n, (heads + 2 * c.gqa.num_key_value_heads) * c.gqa.head_dim);
+    pass.attended.resize(n, heads * c.gqa.head_dim);
+  }
+  const int64_t k = c.moe.num_experts_per_tok;
+  pass.activated.resize(std::max(n, n * k),
+                        std::max(c.intermediate_size, c.moe.moe_intermediate_size));
+  if (c.moe.n_routed_experts > 0) {
+    pass.shared_activated.resize(n, c.moe.n_shared_experts * c.moe.moe_intermediate_size);
+    pass.expert_out.resize(n * k, hidden);
+    pass.gate_scores.reserve(n * c.moe.n_routed_experts);
+    pass.chosen.resize(n * k);
+    pass.chosen_weights.resize(n * k);
+    pass.place.resize(n * k);
+    pass.expert_inputs.resize(n * k);
+  }
+  pass.slots.resize(n);
+  for (int64_t r = 0; r < n; ++r) {
+    const std::vector<int32_t>& blocks = *pass.rows.block_tables[pass.rows.sequence[r]];
+    const int64_t p = pass.rows.positions[r], size = pass.rows.block_size;
+    pass.slots[r] = blocks.at(p / size) * size + p % size;
+  }
+}
+
+template <typename T>
+void embed(const Team& team, Pass<T>& pass, const at::Tensor& embedding) {
+  const Span own = team.share(pass.num_rows, 1);
+  const T* rows = decode::data_of<T>(embedding);
+  for (int64_t r = own.begin; r < own.end; ++r)
+    std::copy_n(rows + pass.rows.tokens[r] * pass.x.width, pass.x.width, pass.x.row(r));
+}
+
+template <typename T>
+void run_layers(const Team& team, Pass<T>& pass, const Model& model, KvCache& cache) {
+  embed(team, pass, model.embedding());
+  for (size_t i = 0; i < model.layers().size(); ++i) {
+    const DecoderLayer& layer = model.layers()[i];
+    T* layer_cache = static_cast<T*>(cache.layers[i].data_ptr());
+    Team::wait();
+    decode::norm_rows(team, pass, layer.input_layernorm, layer.norm_eps);
+    std::visit([&](const auto& kind) { decode::attention_stage(team, pass, kind, layer_cache); },
+               layer.attention);
+    Team::wait();
+    decode::norm_rows(team, pass, layer.post_attention_layernorm, layer.norm_eps);
+    std::visit([&](const auto& kind) { decode::mlp_stage(team, pass, kind); }, layer.mlp);
+  }
+  Team::wait();
+}
+
+template <typename T>
+at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache) {
+  const int threads = at::get_num_threads();
+  pass.rows = rows;
+  reserve(pass, model, threads);
+  const Rotary rotary = model.rotary(at::tensor(rows.positions, at::kInt).to(at::kLong));
+  pass.cos = rotary.cos.const_data_ptr<float>();
+  pass.sin = rotary.sin.const_data_ptr<float>();
+  decode::run_team(threads, [&](const Team& team) { run_layers(team, pass, model, cache); });
+  const auto wanted = static_cast<int64_t>(rows.wanted.size());
+  at::Tensor out = at::empty({wanted, pass.x.width}, model.dtype());
+  T* data = static_cast<T*>(out.data_ptr());
+  for (int64_t i = 0; i < wanted; ++i) {
+    pass.k.rms_norm(pass.x.row(rows.wanted[i]), decode::data_of<T>(model.final_norm()),
+                    data + i * pass.x.width, pass.x.width,
+                    static_cast<float>(model.config().rms_norm_eps));
+  }
+  return out;
+}
+
+template <typename T>
+at::Tensor run_logits(const kernels::TypedTable<T>& k, const at::Tensor& hidden,
+                      const at::Tensor& weight) {
+  const int64_t rows = hidden.size(0), depth = hidden.size(1), vocabulary = weight.size(0);
+  const at::Tensor x = hidden.contiguous();
+  std::vector<const T*> inputs(rows);
+  for (int64_t r = 0; r < rows; ++r) inputs[r] = decode::data_of<T>(x) + r * depth;
+  at::Tensor out = at::empty({rows, vocabulary}, at::kFloat);
+  float* y = out.data_ptr<float>();
+  decode::run_team(at::get_num_threads(), [&](const Team& team) {
+    const Span share = team.share(vocabulary, 64);
+    k.linear(inputs.data(), rows, decode::data_of<T>(weight), depth, y, vocabulary, share.begin,
+             share.end);
+  });
+  return out;
+}
+
+}  // namespace
+
+// The buffers of the model's dtype, kept from pass to pass.
+struct Decoder::Impl {
+  const Model& model;
+  Pass<float> f32{kernels::best().f32};
+  Pass<Bf16> bf16{kernels::best().bf16};
+  bool is_bf16() const { return model.dtype() == at::kBFloat16; }
+};
+
+Decoder::Decoder(const Model& model) : impl_(std::make_unique<Impl>(Impl{model})) {
+  PONDER_CHECK(model.dtype() == at::kFloat || model.dtype() == at::kBFloat16,
+               "[Decoder] expected float32 or bfloat16, got {}", at::toString(model.dtype()));
+}
+
+Decoder::~Decoder() = default;
+
+at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache) {
+  PONDER_CHECK(cache.block_size == rows.block_size,
+               "[Decoder] rows of blocks of {}, a cache of blocks of {}", rows.block_size,
+               cache.block_size);
+  return impl_->is_bf16() ? run(impl_->bf16, rows, impl_->model, cache)
+                          : run(impl_->f32, rows, impl_->model, cache);
+}
+
+at::Tensor Decoder::logits(const at::Tensor& hidden) {
+  const at::Tensor& weight = impl_->model.output_weight();
+  return impl_->is_bf16() ? run_logits(impl_->bf16.k, hidden, weight)
+                          : run_logits(impl_->f32.k, hidden, weight);
+}
+
+}  // namespace ponder::policy

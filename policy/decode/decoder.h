@@ -1,0 +1,35 @@
+// Sampling's forward pass, by the kernels of policy/kernels: the model's own weights as they lie in
+// memory, threads that divide each stage among them, no graph and no tensor operations. The same
+// function as Model::forward_cached (the plain path, which the tests hold it to), and batch
+// invariant: a row's result has the same bits in any batch, prompt chunks and single tokens alike.
+#pragma once
+
+#include <memory>
+
+#include <ATen/core/Tensor.h>
+
+#include "policy/decode/rows.h"
+#include "policy/model.h"
+
+namespace ponder::policy {
+
+class Decoder {
+ public:
+  // REQUIRES: the model outlives the decoder and stays where it is. Its weights may change in place
+  // between passes.
+  explicit Decoder(const Model& model);
+  ~Decoder();
+
+  // Writes the rows' features to the cache and returns the hidden states after the final norm of
+  // the wanted rows, [wanted, hidden] in the model's dtype.
+  at::Tensor forward(const CachedRows& rows, KvCache& cache);
+
+  // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary].
+  at::Tensor logits(const at::Tensor& hidden);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace ponder::policy

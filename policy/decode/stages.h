@@ -1,0 +1,183 @@
+// What the stages of a pass share: the kernels, the rows, and buffers that live from stage to
+// stage. A stage is called by every thread of the team at once. Only for the files of this folder.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include "policy/decode/rows.h"
+#include "policy/decode/team.h"
+#include "policy/kernels/kernels.h"
+#include "policy/layer.h"
+
+namespace ponder::policy::decode {
+
+// Elements of T on a cache line's border, grown as needed and kept.
+template <typename T>
+class Buffer {
+ public:
+  T* reserve(int64_t count) {
+    if (count > size_) {
+      size_ = count + count / 4 + 64;
+      data_.reset(static_cast<T*>(std::aligned_alloc(64, (size_ * sizeof(T) + 63) / 64 * 64)));
+    }
+    return data_.get();
+  }
+  T* get() const { return data_.get(); }
+
+ private:
+  struct Free {
+    void operator()(T* p) const { std::free(p); }
+  };
+  std::unique_ptr<T, Free> data_;
+  int64_t size_ = 0;
+};
+
+// A matrix of rows in a buffer, with the row pointers that the kernels take.
+template <typename T>
+struct Rows {
+  Buffer<T> buffer;
+  std::vector<const T*> pointers;
+  int64_t width = 0;
+
+  void resize(int64_t rows, int64_t columns) {
+    width = columns;
+    T* data = buffer.reserve(rows * columns);
+    pointers.resize(rows);
+    for (int64_t r = 0; r < rows; ++r) pointers[r] = data + r * columns;
+  }
+  T* row(int64_t r) const { return buffer.get() + r * width; }
+};
+
+// Columns of one product whose float32 results stand in a thread's scratch at once.
+constexpr int64_t kPanelColumns = 64;
+
+template <typename T>
+const kernels::TypedTable<T>& typed(const kernels::Table& table) {
+  if constexpr (sizeof(T) == 2) {
+    return table.bf16;
+  } else {
+    return table.f32;
+  }
+}
+
+// The data of a weight whose dtype is T's.
+template <typename T>
+const T* data_of(const at::Tensor& tensor) {
+  return static_cast<const T*>(tensor.const_data_ptr());
+}
+
+template <typename T>
+struct Pass {
+  explicit Pass(const kernels::TypedTable<T>& table) : k(table) {}
+
+  const kernels::TypedTable<T>& k;
+  CachedRows rows = {};
+  int64_t num_rows = 0;
+  const float *cos = nullptr, *sin = nullptr;  // [rows, rotary_dim / 2]
+  Rows<T> x, normed;                           // [rows, hidden]
+  std::vector<int64_t> slots;
+
+  // Of each thread: float32 results of one panel, and attention's scores.
+  struct Scratch {
+    Buffer<float> panel, panel2, scores, heads;
+  };
+  std::vector<Scratch> scratch;
+
+  // Attention.
+  Rows<T> q, low, attended, latent_q, mean;
+  // MLPs.
+  Rows<T> activated, shared_activated, expert_out;
+  Buffer<float> gate_scores;            // [rows, experts]
+  std::vector<int32_t> chosen;          // [rows * k]
+  std::vector<float> chosen_weights;    // [rows * k]
+  std::vector<int32_t> place;           // [rows * k]: row of the copy in expert order
+  std::vector<int64_t> expert_begin;    // [experts + 1]
+  std::vector<const T*> expert_inputs;  // [rows * k]
+};
+
+// Calls out(panel, y, stride, columns) for this thread's share of a linear map's columns: y float32
+// [rows, stride], biases added, column j of the map at y[j - panel].
+template <typename T, typename Out>
+void for_each_panel(const Team& team, Pass<T>& pass, const Linear& linear, const T* const* inputs,
+                    int64_t num_inputs, const Out& out) {
+  const at::Tensor& weight = linear.matrix();
+  const int64_t columns = weight.size(0), depth = weight.size(1);
+  const T* w = data_of<T>(weight);
+  const T* bias = linear.bias.defined() ? data_of<T>(linear.bias) : nullptr;
+  float* y = pass.scratch[team.thread].panel.reserve(num_inputs * kPanelColumns);
+  const Span share = team.share(columns, 8);
+  for (int64_t begin = share.begin; begin < share.end; begin += kPanelColumns) {
+    const int64_t count = std::min(kPanelColumns, share.end - begin);
+    pass.k.linear(inputs, num_inputs, w + begin * depth, depth, y, kPanelColumns, 0, count);
+    if (bias != nullptr) {
+      for (int64_t r = 0; r < num_inputs; ++r) {
+        for (int64_t j = 0; j < count; ++j)
+          y[r * kPanelColumns + j] += kernels::to_float(bias[begin + j]);
+      }
+    }
+    out(begin, y, count);
+  }
+}
+
+// out[r][offset + j] = T(linear(inputs[r])[j]).
+template <typename T>
+void project(const Team& team, Pass<T>& pass, const Linear& linear, const T* const* inputs,
+             int64_t num_inputs, const Rows<T>& out, int64_t offset) {
+  for_each_panel(team, pass, linear, inputs, num_inputs,
+                 [&](int64_t begin, const float* y, int64_t count) {
+                   for (int64_t r = 0; r < num_inputs; ++r) {
+                     T* to = out.row(r) + offset + begin;
+                     for (int64_t j = 0; j < count; ++j)
+                       to[j] = kernels::from_float<T>(y[r * kPanelColumns + j]);
+                   }
+                 });
+}
+
+// x[r] += T(linear(inputs[r])).
+template <typename T>
+void add_projection(const Team& team, Pass<T>& pass, const Linear& linear, const T* const* inputs) {
+  for_each_panel(team, pass, linear, inputs, pass.num_rows,
+                 [&](int64_t begin, const float* y, int64_t count) {
+                   for (int64_t r = 0; r < pass.num_rows; ++r)
+                     pass.k.add(pass.x.row(r) + begin, y + r * kPanelColumns, count);
+                 });
+}
+
+// normed = rms_norm(x), rows divided; the team waits.
+template <typename T>
+void norm_rows(const Team& team, Pass<T>& pass, const at::Tensor& weight, double eps) {
+  const Span share = team.share(pass.num_rows, 1);
+  for (int64_t r = share.begin; r < share.end; ++r)
+    pass.k.rms_norm(pass.x.row(r), data_of<T>(weight), pass.normed.row(r), pass.x.width,
+                    static_cast<float>(eps));
+  Team::wait();
+}
+
+// Rotates x [dim] in place by row r's angles: pairs are neighbours where `interleave`, else halves.
+template <typename T>
+void rotate_head(const Pass<T>& pass, int64_t r, T* x, int64_t dim, bool interleave) {
+  const int64_t half = dim / 2, step = interleave ? 2 : 1, partner = interleave ? 1 : half;
+  const float *cos = pass.cos + r * half, *sin = pass.sin + r * half;
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = kernels::to_float(x[i * step]), b = kernels::to_float(x[i * step + partner]);
+    x[i * step] = kernels::from_float<T>(a * cos[i] - b * sin[i]);
+    x[i * step + partner] = kernels::from_float<T>(b * cos[i] + a * sin[i]);
+  }
+}
+
+// Each adds its part of a layer to pass.x; all of pass.x is there when it begins, and this thread's
+// columns of it when it ends.
+template <typename T>
+void attention_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* cache);
+template <typename T>
+void attention_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* cache);
+template <typename T>
+void mlp_stage(const Team& team, Pass<T>& pass, const Mlp& mlp);
+template <typename T>
+void mlp_stage(const Team& team, Pass<T>& pass, const MoeLayer& moe);
+
+}  // namespace ponder::policy::decode
