@@ -28,7 +28,8 @@ std::string slurp(const fs::path& path) {
 
 // Control files, open for long: each write is a command, each reading begins anew.
 bool put(const Fd& file, std::string_view value) {
-  return file && write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
+  return file &&
+         write(file.get(), value.data(), value.size()) == static_cast<ssize_t>(value.size());
 }
 
 std::string get(const Fd& file) {

@@ -24,6 +24,17 @@ namespace ponder::sandbox {
 namespace {
 
 constexpr int kStartTimeoutMs = 60'000;  // of a box or interpreter on a very loaded machine
+// What the warm interpreter runs a few times before it serves (driver.py): a little of everything.
+constexpr const char* kRehearsal =
+    "import sys\n"
+    "def f(x, y=2):\n"
+    "    for i in range(3): x += i * y\n"
+    "    return x\n"
+    "a = [f(i) for i in range(5)]\n"
+    "d = {str(k): v / 3 for k, v in enumerate(a)}\n"
+    "s = ' '.join(sorted(d)) + f'{a[0]} {d}'\n"
+    "print(end='')\n"
+    "sys.stdout.flush()\n";
 constexpr int kControlFd = 3, kProgramFd = 4;
 
 Fd payload(const char* name, const char* begin, const char* end) {
@@ -49,13 +60,14 @@ Worker::Worker(const BoxConfig& config, const std::string& name)
   BoxSetup setup;
   setup.drop_root = geteuid() == 0;
   setup.readonly_paths = config.readonly_paths;
-  setup.file_names = {"zygote.so", "driver.py"};
+  setup.file_names = {"zygote.so", "driver.py", "rehearsal.py"};
   setup.cgroup_dirs = cgroup_.dirs();
   setup.filter = config.filter;
   const Fd library = payload("zygote", ponder_payload_zygote, ponder_payload_zygote_end);
   const Fd driver = payload("driver", ponder_payload_driver, ponder_payload_driver_end);
+  const Fd rehearsal = sealed_file("rehearsal", kRehearsal);
   std::string error;
-  if (!send_message(control_.get(), setup.encode(), {library.get(), driver.get()}))
+  if (!send_message(control_.get(), setup.encode(), {library.get(), driver.get(), rehearsal.get()}))
     error = std::strerror(errno);
   else
     error = first_answer(control_.get(), "the box");

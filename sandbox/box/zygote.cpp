@@ -1,6 +1,8 @@
 // The warm interpreter's half of a box, loaded into Python by driver.py through ctypes (PyDLL: the
 // GIL is held). It forks the interpreter into a fresh run for each request and returns to Python
-// only inside the locked child. Needs no Python header: the fork hooks are looked up by name.
+// only inside the locked child. Needs no Python header. CPython's own fork hooks are not called:
+// the one thread goes on in the child as it was, with the locks it held; what else they do (a new
+// seed, the thread's number) driver.py does, at a third of the pages touched.
 //
 // A fork copies the interpreter's page tables, the most expensive part of a warm run, and a run
 // needs two processes: its init and the program. So the init borrows the interpreter's memory as
@@ -15,6 +17,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include "sandbox/box/pages.h"
 #include "sandbox/box/protocol.h"
 #include "sandbox/box/run.h"
 #include "sandbox/box/wire.h"
@@ -34,11 +37,6 @@ struct Launch {
   ucontext_t interpreter{};  // where the program goes on: in the interpreter's own stack
 };
 
-void call_hook(const char* name) {
-  // PyOS_BeforeFork, PyOS_AfterFork_Parent, PyOS_AfterFork_Child: CPython's C API since 3.7.
-  if (auto* hook = reinterpret_cast<void (*)()>(dlsym(RTLD_DEFAULT, name))) hook();
-}
-
 int init_main(void* argument) {
   auto* launch = static_cast<Launch*>(argument);
   close(launch->control);
@@ -51,15 +49,10 @@ int init_main(void* argument) {
 // True in the program, false in the interpreter once the run is over (or, without cgroups, under
 // way).
 bool start_run(Launch& launch, char* stack_top) {
-  call_hook("PyOS_BeforeFork");
   getcontext(&launch.interpreter);
-  if (launch.in_program) {
-    call_hook("PyOS_AfterFork_Child");
-    return true;
-  }
+  if (launch.in_program) return true;
   const int sharing = launch.spec.watch ? 0 : CLONE_VM | CLONE_VFORK;
   const int pid = clone(init_main, stack_top, kRunNamespaces | sharing, &launch);
-  call_hook("PyOS_AfterFork_Parent");
   if (pid < 0)
     send_message(launch.fds.status, Status{StatusKind::kFailed, 0, 0, "clone a run"}.encode());
   return false;
@@ -70,7 +63,12 @@ bool start_run(Launch& launch, char* stack_top) {
 // Serves requests on descriptor `control` until it closes (then the process exits). The first
 // message is the seccomp filter; the answer to it says that the interpreter is ready. Returns the
 // RunKind, in the run's main process only.
+extern "C" __attribute__((visibility("default"))) void box_gather() {
+  gather_objects();
+}
+
 extern "C" __attribute__((visibility("default"))) int box_serve(int control) {
+  pack_pages();
   hide_memory();
   signal(SIGCHLD, SIG_IGN);
   Launch launch;
