@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/random.h"
 
 namespace ponder::grpo {
 namespace {
@@ -135,14 +136,21 @@ std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens, Promp
   return parts;
 }
 
-std::vector<TrainBatch> split_sequences(const TrainBatch& batch, int64_t parts) {
-  PONDER_CHECK(parts > 0, "[split_sequences] expected at least one part, got {}", parts);
-  const int64_t sequences = batch.num_sequences();
+std::vector<TrainBatch> split_at_random(const TrainBatch& batch, int64_t parts, uint64_t seed) {
+  PONDER_CHECK(parts > 0, "[split_at_random] expected at least one part, got {}", parts);
+  std::vector<int32_t> order = range(0, batch.num_sequences());
+  core::Rng rng(seed, core::stable_hash("mini-batches"));
+  if (parts > 1) {
+    for (size_t i = order.size(); i-- > 1;)
+      std::swap(order[i], order[rng.integer(0, static_cast<int64_t>(i))]);
+  }
   std::vector<TrainBatch> out;
-  int64_t begin = 0;
-  for (int64_t p = 0; p < std::min(parts, sequences); ++p) {
-    const int64_t size = sequences / parts + (p < sequences % parts ? 1 : 0);
-    out.push_back(select(batch, range(begin, begin + size)));
+  auto begin = order.begin();
+  for (int64_t p = 0; p < std::min(parts, batch.num_sequences()); ++p) {
+    const int64_t size =
+        batch.num_sequences() / parts + (p < batch.num_sequences() % parts ? 1 : 0);
+    std::sort(begin, begin + size);
+    out.push_back(select(batch, std::span(begin, begin + size)));
     begin += size;
   }
   return out;

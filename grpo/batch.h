@@ -49,9 +49,9 @@ struct PackOptions {
 };
 
 // One batch of all completions, in order. A completion without a score (Score::value empty) has
-// mask 0: what could not be judged trains nothing. old_logprobs are the sampler's; a trainer that recomputes
-// them moves that tensor to sampling_logprobs first. Throws InternalError when advantages,
-// log-probs and tokens differ in number.
+// mask 0: what could not be judged trains nothing. old_logprobs are the sampler's; a trainer that
+// recomputes them moves that tensor to sampling_logprobs first. Throws InternalError when
+// advantages, log-probs and tokens differ in number.
 TrainBatch pack(std::span<const data::ScoredGroup> groups,
                 const std::vector<std::vector<float>>& advantages, const PackOptions& options = {});
 
@@ -72,9 +72,10 @@ bool same_prompt(const TrainBatch& batch, int64_t a, int64_t b);
 std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens,
                               Prompts prompts = Prompts::kShared);
 
-// `parts` runs of consecutive sequences as equal in number as can be (mini-batches): the first ones
-// longer by one. Fewer when there are fewer sequences.
-std::vector<TrainBatch> split_sequences(const TrainBatch& batch, int64_t parts);
+// `parts` mini-batches of sequences drawn at random without replacement (DeepSeek-R1,
+// arXiv:2501.12948v2 §2.1), as equal in number as can be, each in the batch's order so that groups
+// stand together. A function of the batch's size, `parts` and `seed`. One part is the batch itself.
+std::vector<TrainBatch> split_at_random(const TrainBatch& batch, int64_t parts, uint64_t seed);
 
 // Sequences for each of `workers`, the token sums as even as longest-first placement makes them;
 // each list ascending. Deterministic. A list may be empty.

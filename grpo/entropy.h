@@ -20,7 +20,7 @@ double count_at_least(const at::Tensor& entropies, double threshold);
 // TRL's use_adaptive_entropy, after Skywork-OR1 (arXiv:2505.22312): below the target the bonus's
 // weight rises and applies, above it falls and does not.
 struct AdaptiveEntropy {
-  double target = 0.2;                                   // nats
+  double target = 0.2;                                   // nats; LossOptions::entropy_target
   double delta = 0.005, coef_min = 0.0, coef_max = 1.0;  // the weight's step and range
   double coef = 0.0;  // the weight now: state, kept in checkpoints
   double last_entropy = std::numeric_limits<double>::infinity();  // of the update before: state

@@ -51,6 +51,10 @@ struct LossOptions {
   bool use_bias_correction_kl = true;  // w kl instead of kl: DeepSeek-V3.2 §3.1
 
   double entropy_coef = 0.0;  // loss -= entropy_coef * mean entropy
+  // The coefficient follows a target instead (entropy.h); entropy_coef is where it starts.
+  bool use_adaptive_entropy = false;
+  double entropy_target = 0.2;  // nats
+  double entropy_coef_delta = 0.005, entropy_coef_min = 0.0, entropy_coef_max = 1.0;
   // Train this share of the tokens, those of highest entropy (arXiv:2506.01939: 0.2).
   double top_entropy_quantile = 1.0;
   // Drop a sequence with A < 0 whose mean log(pi_old / pi) is above this (V3.2); none: keep.
@@ -59,7 +63,10 @@ struct LossOptions {
   double sapo_temperature_pos = 1.0, sapo_temperature_neg = 1.05;
   double vespo_k_pos = 2.0, vespo_lambda_pos = 3.0, vespo_k_neg = 3.0, vespo_lambda_neg = 2.0;
 
-  // TRL: vllm_importance_sampling_{mode, clip_max, clip_min}. Read where sampling_logprobs are.
+  // TRL: vllm_importance_sampling_{correction, mode, clip_max, clip_min}. The last three are read
+  // where sampling_logprobs are; the first asks the trainer for them. It is off where TRL's is on:
+  // our own engine samples from the trainer's weights.
+  bool correct_sampler = false;
   ImportanceCorrection importance_correction = ImportanceCorrection::kSequenceMask;
   double importance_clip_max = 3.0;  // truncate: the cap; mask: a ratio above it weighs 0
   std::optional<double> importance_clip_min = std::nullopt;

@@ -1,11 +1,13 @@
 // The first half of a GRPO step: prompts -> groups of completions, scored while others still
-// sample.
+// sample, until the rollout is full. Keeps the data's cursor and the prompts' difficulty.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "data/difficulty.h"
 #include "data/types.h"
 #include "recipes/options.h"
 #include "recipes/prompts.h"
@@ -15,23 +17,40 @@
 
 namespace ponder::recipes {
 
+struct Rollout {
+  std::vector<data::ScoredGroup> groups;  // to be trained: at most prompts_per_step
+  Metrics metrics;                        // of all that was sampled, dropped groups included
+  std::map<std::string, double> seconds;  // "sample", "score"
+};
+
 class GrpoRollout {
  public:
   // REQUIRES: all that is referred to outlives it.
-  GrpoRollout(const GrpoOptions& options, int64_t seed, PromptSource& prompts,
-              rollout::Engine& engine, const rewards::Scorer& scorer);
+  GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollout::Engine& engine,
+              const rewards::Scorer& scorer);
 
-  // The scored groups of step `step`, sampled by the engine's weights, which are version
-  // `policy_version`. Adds to seconds["sample"] and seconds["score"].
-  std::vector<data::ScoredGroup> run(int64_t step, int64_t policy_version,
-                                     std::map<std::string, double>& seconds, const Say& say);
+  // The rollout of step `step`, sampled by the engine's weights, which are version
+  // `policy_version`. With filter_groups, groups without signal are dropped and others sampled
+  // instead, up to max_num_gen_batches rounds; when no group at all has a signal, those of the last
+  // round are handed on. No prompt is taken twice for one step.
+  Rollout run(int64_t step, int64_t policy_version, const Say& say);
+
+  data::Json state() const;
+  void restore(const data::Json& state);
 
  private:
-  const GrpoOptions& options_;
-  int64_t seed_;
+  std::vector<data::Prompt> next_prompts(int64_t count, std::set<std::string>& taken);
+  std::vector<data::ScoredGroup> sample(const std::vector<data::Prompt>& prompts, int64_t step,
+                                        int64_t policy_version, Rollout& rollout, const Say& say);
+  void observe(const std::vector<data::ScoredGroup>& groups);
+
+  const GrpoRecipe& recipe_;
   PromptSource& prompts_;
   rollout::Engine& engine_;
   rewards::ScoringPool scoring_;
+  data::Difficulty difficulty_;
+  int64_t cursor_ = 0;   // the next prompt's number
+  int64_t skipped_ = 0;  // prompts that the curriculum passed over, in all
 };
 
 }  // namespace ponder::recipes

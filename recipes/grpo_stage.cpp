@@ -1,16 +1,21 @@
 #include "recipes/grpo_stage.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include <ATen/ATen.h>
 
 #include "core/file.h"
+#include "core/memory.h"
 #include "core/timer.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/evaluate.h"
 #include "recipes/grpo_rollout.h"
 #include "recipes/grpo_update.h"
+#include "recipes/one_step_off.h"
+#include "recipes/pending.h"
 #include "recipes/prompts.h"
+#include "recipes/reference.h"
 #include "recipes/rollout_metrics.h"
 #include "recipes/trainee.h"
 
@@ -44,10 +49,12 @@ class GrpoStage : public Stage {
         trainee_(make_trainee(recipe)),
         prompts_(recipe.dataset, recipe.seed, trainee_.tokenizer,
                  trainee_.model.config().max_position_embeddings),
-        rollout_(recipe_.grpo, recipe.seed, prompts_, trainee_.engine, trainee_.scorer),
-        update_(recipe_, trainee_.model, trainee_.optimizer) {
-    if (recipe.grpo.loss.beta > 0)
-      reference_ = std::make_unique<policy::Model>(trainee_.model.frozen_copy());
+        reference_(recipe_.grpo, trainee_.model),
+        rollout_(recipe_, prompts_, trainee_.engine, trainee_.scorer),
+        update_(recipe_, trainee_.model, trainee_.optimizer, reference_) {
+    name_reward_weights();
+    if (recipe.grpo.one_step_off)
+      one_step_off_ = std::make_unique<OneStepOff>(recipe_, prompts_, trainee_);
     if (recipe.eval.num_prompts == 0) return;
     trainee_.held_out =
         recipe.eval.dataset.empty()
@@ -59,29 +66,27 @@ class GrpoStage : public Stage {
 
   Metrics step(int64_t step, const StepContext& context) override {
     const core::Stopwatch watch;
-    std::map<std::string, double> seconds;
-    const std::vector<data::ScoredGroup> groups =
-        rollout_.run(step, update_.policy_version(), seconds, context.say);
-    const grpo::Advantages advantages = grpo::compute_advantages(groups, recipe_.grpo.advantage);
-    write_completions(step, groups, advantages, context.completions_file);
-    Metrics metrics = rollout_metrics(groups);
-    metrics.insert(advantages.metrics.begin(), advantages.metrics.end());
-    grpo::TrainBatch batch =
-        grpo::pack(groups, advantages.values,
-                   {.mask_truncated_completions = recipe_.grpo.mask_truncated_completions});
-    if (reference_) add_reference(batch, seconds);
+    Rollout rollout = sample(step, context.say);
+    std::map<std::string, double> seconds = rollout.seconds;
+    Metrics metrics = std::move(rollout.metrics);
     context.say("training");
+    auto [batch, advantages] = make_batch(rollout.groups, seconds);
+    metrics.merge(advantages.metrics);
+    metrics.merge(staleness(rollout.groups, update_.policy_version()));
+    write_completions(step, rollout.groups, advantages, context.completions_file);
     context.before_update();
     {
       const core::PhaseTimer timer(seconds, "train");
-      metrics.merge(update_.run(step, batch));
+      metrics.merge(update_.run(step, batch, context.dumps_folder));
+    }
+    if (one_step_off_) {
+      const core::PhaseTimer timer(seconds, "wait_for_sampler");
+      one_step_off_->wait();
     }
     num_tokens_ += batch.num_tokens();
     metrics["num_tokens"] = static_cast<double>(num_tokens_);
     seconds["step"] = watch.seconds();
-    for (const auto& [phase, value] : seconds) metrics["timing_s/" + phase] = value;
-    metrics["perf/tokens_per_s"] = static_cast<double>(batch.num_tokens()) / seconds["step"];
-    metrics["perf/sampled_tokens_per_s"] = metrics["completions/total_length"] / seconds["sample"];
+    add_performance(batch.num_tokens(), seconds, metrics);
     return metrics;
   }
 
@@ -91,14 +96,27 @@ class GrpoStage : public Stage {
   }
 
   WriteCheckpoint checkpoint(int64_t step) const override {
-    return trainee_.checkpoint(
-        at::kFloat, {}, {{"step", step}, {"num_tokens", num_tokens_}, {"update", update_.state()}});
+    const auto write =
+        trainee_.checkpoint(at::kFloat, reference_.state(),
+                            {{"step", step},
+                             {"num_tokens", num_tokens_},
+                             {"rollout", one_step_off_ ? one_step_off_->state() : rollout_.state()},
+                             {"update", update_.state()}});
+    if (!one_step_off_ || !one_step_off_->pending()) return write;
+    return [write, pending = *one_step_off_->pending()](const std::filesystem::path& checkpoint) {
+      save_pending(checkpoint, pending);
+      write(checkpoint);
+    };
   }
 
   void restore(const std::filesystem::path& checkpoint) override {
-    trainee_.restore(checkpoint, {}, [this](const data::Json& values) {
+    trainee_.restore(checkpoint, reference_.state(), [&](const data::Json& values) {
       num_tokens_ = values.at("num_tokens").get<int64_t>();
       update_.restore(values.at("update"));
+      if (one_step_off_)
+        one_step_off_->restore(values.at("rollout"), load_pending(checkpoint));
+      else
+        rollout_.restore(values.at("rollout"));
     });
   }
 
@@ -116,6 +134,92 @@ class GrpoStage : public Stage {
   }
 
  private:
+  // GDPO weighs each reward's normalised values as the recipe weighs the rewards.
+  void name_reward_weights() {
+    const rewards::RewardOptions& reward = recipe_.reward;
+    for (size_t i = 0; i < reward.reward_funcs.size(); ++i) {
+      recipe_.grpo.advantage.reward_weights[rewards::part_name(reward.reward_funcs[i])] =
+          reward.reward_weights[i];
+    }
+  }
+
+  Rollout sample(int64_t step, const Say& say) {
+    if (!one_step_off_) return rollout_.run(step, update_.policy_version(), say);
+    Rollout rollout = one_step_off_->take(step, update_.policy_version(), say);
+    if (step < num_steps()) one_step_off_->start(step + 1, update_.policy_version());
+    return rollout;
+  }
+
+  struct Batch {
+    grpo::TrainBatch batch;
+    grpo::Advantages advantages;
+  };
+
+  Batch make_batch(const std::vector<data::ScoredGroup>& groups,
+                   std::map<std::string, double>& seconds) const {
+    const GrpoOptions& o = recipe_.grpo;
+    const grpo::PackOptions packing{.mask_truncated_completions = o.mask_truncated_completions};
+    Batch out;
+    if (o.use_kl_in_reward && reference_) {
+      out = kl_rewarded(groups, packing, seconds);
+    } else {
+      out.advantages = grpo::compute_advantages(groups, o.advantage);
+      out.batch = grpo::pack(groups, out.advantages.values, packing);
+      if (reference_) {
+        const core::PhaseTimer timer(seconds, "reference");
+        reference_.add_logprobs(out.batch);
+      }
+    }
+    if (!o.loss.correct_sampler && !o.one_step_off) return out;
+    const core::PhaseTimer timer(seconds, "old_logprobs");
+    out.batch.sampling_logprobs = out.batch.old_logprobs;
+    out.batch.old_logprobs =
+        batch_logprobs_in_parts(trainee_.model, out.batch, o.temperature, o.train_tokens_max);
+    return out;
+  }
+
+  // KL in the reward: the reference is asked before the advantages are taken. REINFORCE++ has it
+  // token by token, the others as a penalty of each completion.
+  Batch kl_rewarded(const std::vector<data::ScoredGroup>& groups, const grpo::PackOptions& packing,
+                    std::map<std::string, double>& seconds) const {
+    const GrpoOptions& o = recipe_.grpo;
+    Batch out;
+    std::vector<std::vector<float>> totals;
+    for (const data::ScoredGroup& group : groups) {
+      auto& row = totals.emplace_back();
+      for (const data::Score& score : group.scores)
+        row.push_back(static_cast<float>(score.value.value_or(0)));
+    }
+    out.batch = grpo::pack(groups, totals, packing);
+    {
+      const core::PhaseTimer timer(seconds, "reference");
+      reference_.add_logprobs(out.batch);
+    }
+    const auto penalties = grpo::kl_penalties(out.batch, o.loss.beta, o.loss.kl_estimator);
+    out.advantages = grpo::compute_advantages(groups, o.advantage, penalties);
+    double sum = 0, count = 0;
+    for (const auto& row : penalties) {
+      sum = std::accumulate(row.begin(), row.end(), sum);
+      count += static_cast<double>(row.size());
+    }
+    out.advantages.metrics["kl_penalty"] = sum / count;
+    if (o.advantage.estimator == grpo::Estimator::kReinforcePlusPlus) {
+      out.batch.advantages = grpo::reinforce_plus_plus_token_advantages(out.batch, o.loss.beta);
+    } else {
+      out.batch.advantages = grpo::pack(groups, out.advantages.values, packing).advantages;
+    }
+    return out;
+  }
+
+  static void add_performance(int64_t num_tokens, const std::map<std::string, double>& seconds,
+                              Metrics& metrics) {
+    for (const auto& [phase, value] : seconds) metrics["timing_s/" + phase] = value;
+    metrics["perf/tokens_per_s"] = static_cast<double>(num_tokens) / seconds.at("step");
+    metrics["perf/sampled_tokens_per_s"] =
+        metrics["completions/total_length"] / seconds.at("sample");
+    metrics["perf/memory_peak_bytes"] = static_cast<double>(core::peak_memory_bytes());
+  }
+
   void write_completions(int64_t step, const std::vector<data::ScoredGroup>& groups,
                          const grpo::Advantages& advantages,
                          const std::filesystem::path& file) const {
@@ -125,19 +229,14 @@ class GrpoStage : public Stage {
     core::write_file_atomic(file, lines);
   }
 
-  void add_reference(grpo::TrainBatch& batch, std::map<std::string, double>& seconds) const {
-    const core::PhaseTimer timer(seconds, "reference");
-    batch.ref_logprobs = batch_logprobs_in_parts(*reference_, batch, recipe_.grpo.temperature,
-                                                 recipe_.grpo.train_tokens_max);
-  }
-
   GrpoRecipe recipe_;
   Trainee trainee_;
   PromptSource prompts_;
+  Reference reference_;
   GrpoRollout rollout_;
+  std::unique_ptr<OneStepOff> one_step_off_;  // where the recipe asks for it: samples instead
   GrpoUpdate update_;
-  std::unique_ptr<policy::Model> reference_;  // the policy as it was at the start
-  int64_t num_tokens_ = 0;                    // trained, prompts included
+  int64_t num_tokens_ = 0;  // trained, prompts included
 };
 
 }  // namespace

@@ -1,102 +1,191 @@
 #include "recipes/grpo_update.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "recipes/batch_logprobs.h"
+#include "recipes/dump.h"
 
 namespace ponder::recipes {
 namespace {
 
-// Updates in a row that may be skipped for a gradient that is not finite.
+// Updates in a row that may be skipped for a loss or gradient that is not finite.
 constexpr int64_t kSkippedMax = 3;
+
+void drop_gradients(const policy::Model& model) {
+  for (const policy::Parameter& p : model.parameters())
+    at::Tensor(p.tensor).mutable_grad() = at::Tensor();
+}
+
+// The threshold of top_entropy_quantile is taken over the whole update, as TRL takes it over one
+// forward pass of all ranks; where the update is cut into several passes they are made once more,
+// without graph.
+void add_entropy_threshold(const policy::Model& model, const std::vector<grpo::TrainBatch>& micros,
+                           const GrpoOptions& options, grpo::Normalizer& normalizer) {
+  if (options.loss.top_entropy_quantile >= 1 || micros.size() < 2) return;
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> parts;
+  for (const grpo::TrainBatch& micro : micros) {
+    if (micro.num_loss_tokens > 0)
+      parts.push_back(batch_logprobs(model, micro, options.temperature).entropies);
+  }
+  if (parts.empty()) return;
+  const at::Tensor entropies = at::cat(parts);
+  normalizer.entropy_threshold =
+      grpo::entropy_threshold(entropies, options.loss.top_entropy_quantile);
+  normalizer.entropy_tokens = grpo::count_at_least(entropies, *normalizer.entropy_threshold);
+}
 
 }  // namespace
 
-GrpoUpdate::GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer)
-    : recipe_(recipe), model_(model), optimizer_(optimizer) {}
+GrpoUpdate::GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer,
+                       Reference& reference)
+    : recipe_(recipe),
+      model_(model),
+      optimizer_(optimizer),
+      reference_(reference),
+      entropy_{.target = recipe.grpo.loss.entropy_target,
+               .delta = recipe.grpo.loss.entropy_coef_delta,
+               .coef_min = recipe.grpo.loss.entropy_coef_min,
+               .coef_max = recipe.grpo.loss.entropy_coef_max,
+               .coef = recipe.grpo.loss.entropy_coef} {}
 
 data::Json GrpoUpdate::state() const {
-  return {{"policy_version", policy_version_}, {"skipped_in_a_row", skipped_in_a_row_}};
+  // JSON has no infinity: an entropy that was never observed is null.
+  const bool observed = std::isfinite(entropy_.last_entropy);
+  return {{"policy_version", policy_version_},
+          {"skipped_in_a_row", skipped_in_a_row_},
+          {"entropy_coef", entropy_.coef},
+          {"last_entropy", observed ? data::Json(entropy_.last_entropy) : data::Json()}};
 }
 
 void GrpoUpdate::restore(const data::Json& state) {
   policy_version_ = state.at("policy_version").get<int64_t>();
   skipped_in_a_row_ = state.at("skipped_in_a_row").get<int64_t>();
+  entropy_.coef = state.at("entropy_coef").get<double>();
+  if (!state.at("last_entropy").is_null())
+    entropy_.last_entropy = state.at("last_entropy").get<double>();
 }
 
-Metrics GrpoUpdate::run(int64_t step, const grpo::TrainBatch& batch) {
+Metrics GrpoUpdate::run(int64_t step, const grpo::TrainBatch& batch,
+                        const std::filesystem::path& dumps) {
   const GrpoOptions& o = recipe_.grpo;
-  const int64_t updates = o.num_iterations * o.num_mini_batches;
+  const std::vector<grpo::TrainBatch> minis = grpo::split_at_random(
+      batch, o.steps_per_generation, static_cast<uint64_t>(recipe_.seed + step));
+  const int64_t updates = o.num_iterations * o.steps_per_generation;
   Metrics metrics;
+  std::vector<Update> done;
   std::vector<grpo::MetricParts> parts;
-  double loss = 0, grad_norm = 0, learning_rate = 0, skipped = 0;
-  int64_t index = (step - 1) * updates;
+  double applied = 0;
   for (int64_t iteration = 0; iteration < o.num_iterations; ++iteration) {
-    for (const grpo::TrainBatch& mini : grpo::split_sequences(batch, o.num_mini_batches)) {
-      learning_rate = policy::learning_rate_at(recipe_.optimizer, index, o.max_steps * updates);
-      const bool first = index == (step - 1) * updates;
-      grpo::Normalizer normalizer = grpo::normalizer_of(mini);
+    for (size_t m = 0; m < minis.size(); ++m) {
+      Place place{.step = step,
+                  .update = (step - 1) * updates + iteration * o.steps_per_generation +
+                            static_cast<int64_t>(m)};
+      place.learning_rate =
+          policy::learning_rate_at(recipe_.optimizer, place.update, o.max_steps * updates);
+      metrics["learning_rate"] = place.learning_rate;
+      grpo::Normalizer normalizer = grpo::normalizer_of(minis[m]);
       normalizer.rollout_tokens =
-          static_cast<double>(batch.num_loss_tokens) / static_cast<double>(o.num_mini_batches);
-      loss += accumulate(mini, normalizer, parts, first ? &metrics : nullptr) /
-              static_cast<double>(updates);
-      const policy::AdamW::StepResult result = optimizer_.step(learning_rate);
-      grad_norm += result.grad_norm / static_cast<double>(updates);
-      note_update(result.applied, step);
-      skipped += result.applied ? 0 : 1;
-      ++index;
+          static_cast<double>(batch.num_loss_tokens) / static_cast<double>(o.steps_per_generation);
+      Update result = update(minis[m], normalizer, place, dumps);
+      if (result.applied) {
+        ++applied;
+        parts.insert(parts.end(), result.parts.begin(), result.parts.end());
+      }
+      done.push_back(std::move(result));
     }
   }
-  const auto values = grpo::metric_values(grpo::merge_metrics(parts));
-  metrics.insert(values.begin(), values.end());
-  metrics["loss"] = loss;
-  metrics["grad_norm"] = grad_norm;
-  metrics["learning_rate"] = learning_rate;
-  metrics["skipped_updates"] = skipped;
+  for (const Update& u : done) {
+    if (!u.applied) continue;
+    metrics["loss"] += u.loss / applied;
+    metrics["grad_norm"] += u.grad_norm / applied;
+  }
+  metrics["skipped_updates"] = static_cast<double>(done.size()) - applied;
+  // The first update's policy is the sampler's, where the trainer did not take its own log-probs.
+  if (!done.empty() && done[0].applied && !batch.sampling_logprobs.defined()) {
+    const auto tokens = static_cast<double>(minis[0].num_loss_tokens);
+    metrics["sampling/sampling_logp_difference/mean"] =
+        done[0].difference_sum / std::max(1.0, tokens);
+    metrics["sampling/sampling_logp_difference/max"] = done[0].difference_max;
+  }
+  metrics.merge(grpo::metric_values(grpo::merge_metrics(parts)));
+  if (o.loss.use_adaptive_entropy) metrics["entropy_coef"] = entropy_.coef;
   return metrics;
 }
 
-// Adds the mini-batch's gradients to the parameters, micro-batch by micro-batch; returns its loss.
-// For the first mini-batch of a rollout, whose policy is the sampler's, the two's log-probabilities
-// are compared in `metrics`.
-double GrpoUpdate::accumulate(const grpo::TrainBatch& mini, const grpo::Normalizer& normalizer,
-                              std::vector<grpo::MetricParts>& parts, Metrics* metrics) {
-  double loss = 0, difference_sum = 0, difference_max = 0;
-  for (const grpo::TrainBatch& micro : grpo::split(mini, recipe_.grpo.train_tokens_max)) {
-    if (micro.num_loss_tokens == 0) continue;
-    const policy::TokenLogprobs now = batch_logprobs(model_, micro, recipe_.grpo.temperature);
-    grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, recipe_.grpo.loss);
-    inputs.logprobs = now.logprobs;
-    inputs.entropies = now.entropies;
-    grpo::LossResult result = grpo::policy_loss(inputs, recipe_.grpo.loss);
-    result.loss.backward();
-    loss += result.loss.item<double>();
-    parts.push_back(std::move(result.parts));
-    if (metrics == nullptr) continue;
-    const at::Tensor difference = (now.logprobs.detach() - inputs.old_logprobs).abs();
-    difference_sum += difference.sum().item<double>();
-    difference_max = std::max(difference_max, difference.max().item<double>());
+GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normalizer normalizer,
+                                      const Place& place, const std::filesystem::path& dumps) {
+  const std::vector<grpo::TrainBatch> micros = grpo::split(mini, recipe_.grpo.train_tokens_max);
+  add_entropy_threshold(model_, micros, recipe_.grpo, normalizer);
+  grpo::LossOptions loss = loss_options(recipe_.grpo);
+  if (loss.use_adaptive_entropy) loss.entropy_coef = entropy_.applied();
+  Update out;
+  accumulate(micros, normalizer, loss, out);
+  if (std::isfinite(out.loss)) {
+    const policy::AdamW::StepResult result = optimizer_.step(place.learning_rate);
+    out.grad_norm = result.grad_norm;
+    out.applied = result.applied;
   }
-  if (metrics != nullptr) {
-    (*metrics)["sampling/sampling_logp_difference/mean"] =
-        difference_sum / std::max<double>(1, static_cast<double>(mini.num_loss_tokens));
-    (*metrics)["sampling/sampling_logp_difference/max"] = difference_max;
+  if (!out.applied) {
+    drop_gradients(model_);
+    note_skipped(place, write_dump(dumps, recipe_, model_,
+                                   {.step = place.step,
+                                    .update = place.update,
+                                    .loss = out.loss,
+                                    .grad_norm = out.grad_norm,
+                                    .entropy_coef = loss.entropy_coef,
+                                    .normalizer = normalizer,
+                                    .batch = mini}));
+    return out;
   }
-  return loss;
+  skipped_in_a_row_ = 0;
+  ++policy_version_;
+  if (loss.use_adaptive_entropy && mini.num_loss_tokens > 0) {
+    const char* trained = loss.top_entropy_quantile < 1 ? "entropy_active" : "entropy";
+    entropy_.observe(grpo::metric_values(grpo::merge_metrics(out.parts)).at(trained));
+  }
+  reference_.after_update(model_, place.update + 1);
+  return out;
 }
 
-void GrpoUpdate::note_update(bool applied, int64_t step) {
-  skipped_in_a_row_ = applied ? 0 : skipped_in_a_row_ + 1;
-  if (applied) ++policy_version_;
-  if (skipped_in_a_row_ >= kSkippedMax) {
-    core::throw_run(
-        "step {}: {} updates in a row had a gradient that is not finite: lower "
-        "optimizer.learning_rate and start anew with another --run",
-        step, skipped_in_a_row_);
+// Adds the update's gradients to the parameters, micro-batch by micro-batch, up to the first whose
+// loss is not finite.
+void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
+                            const grpo::Normalizer& normalizer, const grpo::LossOptions& loss,
+                            Update& update) {
+  for (const grpo::TrainBatch& micro : micros) {
+    if (micro.num_loss_tokens == 0) continue;
+    const policy::TokenLogprobs now = batch_logprobs(model_, micro, recipe_.grpo.temperature);
+    grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, loss);
+    inputs.logprobs = now.logprobs;
+    inputs.entropies = now.entropies;
+    grpo::LossResult result = grpo::policy_loss(inputs, loss);
+    result.loss.backward();
+    update.loss += result.loss.item<double>();
+    if (!std::isfinite(update.loss)) return;
+    update.parts.push_back(std::move(result.parts));
+    const at::Tensor difference = (now.logprobs.detach() - inputs.old_logprobs).abs();
+    update.difference_sum += difference.sum().item<double>();
+    update.difference_max = std::max(update.difference_max, difference.max().item<double>());
   }
+}
+
+void GrpoUpdate::note_skipped(const Place& place, const std::filesystem::path& dump) {
+  ++skipped_in_a_row_;
+  fmt::print(stderr,
+             "ponder: warning: step {}: update {} had a loss or gradient that is not finite and "
+             "was left out; ponder train --replay {} shows where it began\n",
+             place.step, place.update, dump.string());
+  if (skipped_in_a_row_ < kSkippedMax) return;
+  core::throw_run(
+      "step {}: {} updates in a row had a loss or gradient that is not finite; the last one is in "
+      "{} (ponder train --replay takes it): lower optimizer.learning_rate and start anew with "
+      "another --run",
+      place.step, skipped_in_a_row_, dump.string());
 }
 
 }  // namespace ponder::recipes

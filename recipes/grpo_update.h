@@ -3,13 +3,16 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <vector>
 
 #include "grpo/batch.h"
+#include "grpo/entropy.h"
 #include "grpo/loss.h"
 #include "policy/model.h"
 #include "policy/optimizer.h"
 #include "recipes/options.h"
+#include "recipes/reference.h"
 #include "recipes/stage.h"
 
 namespace ponder::recipes {
@@ -17,24 +20,44 @@ namespace ponder::recipes {
 class GrpoUpdate {
  public:
   // REQUIRES: all that is referred to outlives it.
-  GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer);
+  GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer,
+             Reference& reference);
 
-  // Makes the updates of step `step` from the rollout's batch; returns their metrics. Throws
-  // RunError after three updates in a row whose gradient was not finite.
-  Metrics run(int64_t step, const grpo::TrainBatch& batch);
+  // Makes the updates of step `step` from the rollout's batch; returns their metrics. An update
+  // whose loss or gradient is not finite is left out, counted (skipped_updates) and written to a
+  // folder in `dumps` from which it can be replayed (dump.h). Throws RunError that names it after
+  // three in a row.
+  Metrics run(int64_t step, const grpo::TrainBatch& batch, const std::filesystem::path& dumps);
 
-  int64_t policy_version() const { return policy_version_; }  // optimizer updates so far
+  int64_t policy_version() const { return policy_version_; }  // updates applied so far
   data::Json state() const;
   void restore(const data::Json& state);
 
  private:
-  double accumulate(const grpo::TrainBatch& mini, const grpo::Normalizer& normalizer,
-                    std::vector<grpo::MetricParts>& parts, Metrics* metrics);
-  void note_update(bool applied, int64_t step);
+  struct Update {
+    double loss = 0;
+    double grad_norm = 0;
+    bool applied = false;
+    std::vector<grpo::MetricParts> parts;           // one a micro-batch
+    double difference_sum = 0, difference_max = 0;  // |log pi - log pi_old|
+  };
+  // What one update knows beside its sequences.
+  struct Place {
+    int64_t step = 0;
+    int64_t update = 0;  // from 0, over the whole run
+    double learning_rate = 0;
+  };
+  Update update(const grpo::TrainBatch& mini, grpo::Normalizer normalizer, const Place& place,
+                const std::filesystem::path& dumps);
+  void accumulate(const std::vector<grpo::TrainBatch>& micros, const grpo::Normalizer& normalizer,
+                  const grpo::LossOptions& loss, Update& update);
+  void note_skipped(const Place& place, const std::filesystem::path& dump);
 
   const GrpoRecipe& recipe_;
   policy::Model& model_;
   policy::AdamW& optimizer_;
+  Reference& reference_;
+  grpo::AdaptiveEntropy entropy_;
   int64_t policy_version_ = 0;
   int64_t skipped_in_a_row_ = 0;
 };

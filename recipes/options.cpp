@@ -1,12 +1,13 @@
 #include "recipes/options.h"
 
-#include "grpo/recipe_keys.h"
-
 namespace ponder::recipes {
 
 void bind(core::Binder& b, DatasetOptions& o) {
   b.field("name", o.name, "chain_sums, or a JSONL file of {\"prompt\", \"answer\", ...} lines");
   b.table("chain_sums", o.chain_sums);
+  b.field("domain_column", o.domain_column,
+          "metrics are also given by the values of this column; empty: not");
+  b.table("curriculum", o.curriculum);
 }
 
 void bind(core::Binder& b, EvalOptions& o) {
@@ -25,24 +26,6 @@ void bind(core::Binder& b, SaveOptions& o) {
           {.low = 1});
   b.field("completions_per_step", o.completions_per_step, "groups a step that are written down",
           {.low = 0});
-}
-
-void bind(core::Binder& b, GrpoOptions& o) {
-  b.field("max_steps", o.max_steps, "rollouts, each with its updates", {.low = 1});
-  b.field("prompts_per_step", o.prompts_per_step, "prompts in a rollout", {.low = 1});
-  b.field("num_generations", o.num_generations, "completions of each prompt", {.low = 1});
-  b.field("max_completion_length", o.max_completion_length, "tokens", {.low = 1});
-  b.field("temperature", o.temperature, "of sampling, and of the log-probs that are trained",
-          {.low = 0.01});
-  b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1});
-  b.field("num_mini_batches", o.num_mini_batches, "updates in each pass", {.low = 1});
-  b.field("train_tokens_max", o.train_tokens_max,
-          "tokens in one forward and backward; memory, not results", {.low = 1});
-  b.field("mask_truncated_completions", o.mask_truncated_completions,
-          "do not train on completions that were cut");
-  b.field("freeze_router", o.freeze_router, "leave the experts' gate as it is");
-  b.table("advantage", o.advantage);
-  b.table("loss", o.loss);
 }
 
 void bind(core::Binder& b, GrpoRecipe& r) {

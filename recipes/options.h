@@ -7,11 +7,10 @@
 
 #include "core/recipe.h"
 #include "data/chain_sums.h"
-#include "grpo/advantage.h"
-#include "grpo/loss.h"
+#include "data/difficulty.h"
 #include "policy/optimizer.h"
+#include "recipes/grpo_options.h"
 #include "rewards/scorer.h"
-#include "rollout/engine.h"
 
 namespace ponder::recipes {
 
@@ -20,6 +19,8 @@ struct DatasetOptions {
   std::string name =
       "chain_sums";  // "chain_sums", or the path of a file with {"prompt", "answer", ...} lines
   data::ChainSumOptions chain_sums;
+  std::string domain_column;  // metrics are also given by the values of this column; empty: not
+  data::CurriculumOptions curriculum;
 };
 void bind(core::Binder& b, DatasetOptions& options);
 
@@ -39,22 +40,6 @@ struct SaveOptions {
 void bind(core::Binder& b, SaveOptions& options);
 
 // Stage "grpo": reinforcement learning from verifiable rewards.
-struct GrpoOptions {
-  int64_t max_steps = 100;  // a step is one rollout and its updates
-  int64_t prompts_per_step = 16;
-  int64_t num_generations = 8;          // TRL
-  int64_t max_completion_length = 512;  // tokens, TRL
-  double temperature = 1.0;             // TRL
-  int64_t num_iterations = 1;           // passes over each rollout, TRL
-  int64_t num_mini_batches = 1;         // updates in each pass
-  int64_t train_tokens_max = 8192;      // tokens in one forward and backward; memory, not results
-  bool mask_truncated_completions = false;
-  bool freeze_router = true;  // the experts' balance bias and gate stay as they are
-  grpo::AdvantageOptions advantage;
-  grpo::LossOptions loss;
-};
-void bind(core::Binder& b, GrpoOptions& options);
-
 struct GrpoRecipe {
   std::string stage = "grpo";
   int64_t seed = 1;

@@ -23,6 +23,11 @@ class PromptSource {
   // its own.
   data::Prompt at(int64_t index);
 
+  // Whether the prompts come again in epochs (a file) or are new for ever (a task); size() is the
+  // number in one epoch, 0 for a task.
+  bool finite() const { return !train_.empty(); }
+  int64_t size() const { return static_cast<int64_t>(train_.size()); }
+
   // The first `count` held-out problems, encoded; fewer where a file has fewer. For a file: the
   // tenth of its prompts whose id's hash says so.
   std::vector<data::Prompt> held_out(int64_t count) const;

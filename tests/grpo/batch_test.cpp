@@ -119,13 +119,34 @@ TEST(GrpoBatch, SplitKeepsOrderAndTheTokenBudget) {
   }
 }
 
-TEST(GrpoBatch, SplitsIntoEvenMiniBatches) {
+TEST(GrpoBatch, RandomMiniBatchesAreEvenAndHoldEachSequenceOnce) {
   const auto groups = testing::make_groups({{1, 1, 1}, {1, 1, 1, 1}}, 1);
   const TrainBatch batch = pack(groups, counted(groups));
   std::vector<int64_t> sizes;
-  for (const TrainBatch& part : split_sequences(batch, 3)) sizes.push_back(part.num_sequences());
+  std::vector<float> seen;
+  for (const TrainBatch& part : split_at_random(batch, 3, 7)) {
+    sizes.push_back(part.num_sequences());
+    // Groups stand together: numbers never fall within a part.
+    EXPECT_TRUE(std::is_sorted(part.groups.begin(), part.groups.end()));
+    const at::Tensor trained = part.advantages.index_select(0, loss_indices(part));
+    for (int64_t i = 0; i < trained.numel(); ++i) seen.push_back(trained[i].item<float>());
+  }
   EXPECT_THAT(sizes, ElementsAre(3, 2, 2));
-  EXPECT_EQ(split_sequences(batch, 20).size(), 7U);
+  std::sort(seen.begin(), seen.end());
+  EXPECT_EQ(std::adjacent_find(seen.begin(), seen.end()), seen.end());
+  EXPECT_EQ(seen.size(), 7U);
+  EXPECT_EQ(split_at_random(batch, 20, 7).size(), 7U);
+}
+
+TEST(GrpoBatch, RandomMiniBatchesAreAFunctionOfTheSeed) {
+  const auto groups = testing::make_groups({std::vector<int>(20, 1)}, 1);
+  const TrainBatch batch = pack(groups, counted(groups));
+  const auto first_of = [&](uint64_t seed) {
+    return split_at_random(batch, 2, seed)[0].advantages;
+  };
+  EXPECT_TRUE(at::equal(first_of(1), first_of(1)));
+  EXPECT_FALSE(at::equal(first_of(1), first_of(2)));
+  EXPECT_TRUE(at::equal(split_at_random(batch, 1, 1)[0].token_ids, batch.token_ids));
 }
 
 TEST(GrpoBatch, SelectsSequencesInTheOrderAsked) {

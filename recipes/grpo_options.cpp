@@ -1,0 +1,43 @@
+#include "recipes/grpo_options.h"
+
+#include "grpo/recipe_keys.h"
+
+namespace ponder::recipes {
+
+void bind(core::Binder& b, FilterGroupsOptions& o) {
+  b.field("enable", o.enable, "drop groups whose scores are all equal and sample others instead");
+  b.field("max_num_gen_batches", o.max_num_gen_batches,
+          "sampling rounds a step; then it trains on what there is", {.low = 1});
+}
+
+void bind(core::Binder& b, GrpoOptions& o) {
+  b.field("max_steps", o.max_steps, "rollouts, each with its updates", {.low = 1});
+  b.field("prompts_per_step", o.prompts_per_step, "prompts in a rollout", {.low = 1});
+  b.field("num_generations", o.num_generations, "completions of each prompt", {.low = 1});
+  b.field("max_completion_length", o.max_completion_length, "tokens; also dr_grpo's constant",
+          {.low = 1});
+  b.field("temperature", o.temperature, "of sampling, and of the log-probs that are trained",
+          {.low = 0.01});
+  b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1});
+  b.field("steps_per_generation", o.steps_per_generation,
+          "updates in each pass, from random mini-batches", {.low = 1});
+  b.field("train_tokens_max", o.train_tokens_max,
+          "tokens in one forward and backward; memory, not results", {.low = 1});
+  b.field("mask_truncated_completions", o.mask_truncated_completions,
+          "do not train on completions that were cut");
+  b.field("freeze_router", o.freeze_router, "leave the experts' gate as it is");
+  b.field("sync_ref_model", o.sync_ref_model, "refresh the reference policy as training goes on");
+  b.field("ref_model_sync_steps", o.ref_model_sync_steps, "updates between two refreshes",
+          {.low = 1});
+  b.field("ref_model_mixup_alpha", o.ref_model_mixup_alpha,
+          "the new reference's share of the policy; 1 copies it", {.low = 0, .high = 1});
+  b.field("use_kl_in_reward", o.use_kl_in_reward,
+          "loss.beta weighs the KL in the reward instead of in the loss");
+  b.field("one_step_off", o.one_step_off,
+          "sample for the next step while this one trains, with weights one step old");
+  b.table("filter_groups", o.filter_groups);
+  b.table("advantage", o.advantage);
+  b.table("loss", o.loss);
+}
+
+}  // namespace ponder::recipes

@@ -1,0 +1,48 @@
+// The keys under [grpo] of a recipe. Names and defaults are TRL's where TRL has the option.
+#pragma once
+
+#include <cstdint>
+
+#include "core/recipe.h"
+#include "grpo/advantage.h"
+#include "grpo/loss.h"
+
+namespace ponder::recipes {
+
+// DAPO's dynamic sampling (arXiv:2503.14476 §3.2, eq. 11); verl's names. Groups whose scores are
+// all equal teach nothing: they are dropped, and more prompts are sampled until the rollout is
+// full.
+struct FilterGroupsOptions {
+  bool enable = false;
+  int64_t max_num_gen_batches = 10;  // sampling rounds a step; then it trains on what there is
+};
+void bind(core::Binder& b, FilterGroupsOptions& options);
+
+struct GrpoOptions {
+  int64_t max_steps = 100;  // a step is one rollout and its updates
+  int64_t prompts_per_step = 16;
+  int64_t num_generations = 8;
+  int64_t max_completion_length = 512;  // tokens; also dr_grpo's constant
+  double temperature = 1.0;
+  int64_t num_iterations = 1;        // passes over each rollout
+  int64_t steps_per_generation = 1;  // updates in each pass, from random mini-batches
+  int64_t train_tokens_max = 8192;   // tokens in one forward and backward; memory, not results
+  bool mask_truncated_completions = false;
+  bool freeze_router = true;  // the experts' balance bias and gate stay as they are
+  // The reference policy, refreshed every so many updates: ref = alpha pi + (1 - alpha) ref.
+  // Alpha 1 copies, as R1 does every 400 updates.
+  bool sync_ref_model = false;
+  int64_t ref_model_sync_steps = 512;
+  double ref_model_mixup_alpha = 0.6;
+  // loss.beta weighs the KL in the reward (verl's name; RLOO, REINFORCE++) instead of in the loss.
+  bool use_kl_in_reward = false;
+  // The rollout of step t + 1 is sampled, by the weights before step t's updates, while step t
+  // trains.
+  bool one_step_off = false;
+  FilterGroupsOptions filter_groups;
+  grpo::AdvantageOptions advantage;
+  grpo::LossOptions loss;
+};
+void bind(core::Binder& b, GrpoOptions& options);
+
+}  // namespace ponder::recipes

@@ -1,0 +1,55 @@
+#include "recipes/one_step_off.h"
+
+#include <utility>
+
+#include <ATen/ATen.h>
+
+namespace ponder::recipes {
+namespace {
+
+void copy_weights(const policy::Model& from, policy::Model& to) {
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < from.parameters().size(); ++i)
+    at::Tensor(to.parameters()[i].tensor).copy_(from.parameters()[i].tensor.detach());
+}
+
+}  // namespace
+
+OneStepOff::OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Trainee& trainee)
+    : trained_(trainee.model),
+      sampler_(trainee.model.frozen_copy()),
+      engine_(sampler_, trainee.tokenizer, {}),
+      rollout_(recipe, prompts, engine_, trainee.scorer) {}
+
+OneStepOff::~OneStepOff() {
+  if (under_way_.valid()) under_way_.wait();
+}
+
+Rollout OneStepOff::take(int64_t step, int64_t policy_version, const Say& say) {
+  wait();
+  if (!pending_) {
+    copy_weights(trained_, sampler_);
+    return rollout_.run(step, policy_version, say);
+  }
+  Rollout out = std::move(*pending_);
+  pending_.reset();
+  return out;
+}
+
+void OneStepOff::start(int64_t step, int64_t policy_version) {
+  copy_weights(trained_, sampler_);
+  under_way_ = std::async(std::launch::async, [this, step, policy_version] {
+    return rollout_.run(step, policy_version, [](const std::string&) {});
+  });
+}
+
+void OneStepOff::wait() {
+  if (under_way_.valid()) pending_ = under_way_.get();
+}
+
+void OneStepOff::restore(const data::Json& state, std::optional<Rollout> pending) {
+  rollout_.restore(state);
+  pending_ = std::move(pending);
+}
+
+}  // namespace ponder::recipes
