@@ -111,7 +111,9 @@ bool Comparison::same_collections(Item gold, Item answer) {
     // A list without brackets is read as the tuple if the order is the same; a set only where that
     // is allowed.
     const bool set = at(gold).op == Op::kSet || at(answer).op == Op::kSet;
-    if (set && options_.strict) return false;
+    const Node& brackets = tuple(gold) ? at(gold) : at(answer);
+    const bool interval = brackets.count == 2 && (brackets.open == '[' || brackets.close == ']');
+    if (interval || (set && options_.strict)) return false;
     const auto parts = [&](Item item) {
       std::vector<Item> found;
       for (int i = 0; i < at(item).count; ++i) found.push_back(kid(item, i));
@@ -245,7 +247,8 @@ bool Comparison::same_equations(Item gold, Item answer) {
   if ((at(gold).flags | at(answer).flags) & kHasOpaque) return false;
   for (const Item& side : {gold, answer}) {
     for (int i = 0; i < at(side).count; ++i) {
-      if (at(kid(side, i)).flags & kHasContainer) return false;
+      // A congruence says less than an equation: its difference means nothing.
+      if (at(kid(side, i)).flags & (kHasContainer | kCongruent)) return false;
     }
   }
   const int left = difference(gold), right = difference(answer);
@@ -315,8 +318,18 @@ bool Comparison::same_sets(Item gold, Item answer, bool* decided) {
     return is_set(op) || op == Op::kTuple || op == Op::kSet || op == Op::kList;
   };
   const Op x = at(gold).op, y = at(answer).op;
-  if (!(is_set(x) || is_set(y)) || !set_like(x) || !set_like(y)) return false;
+  // "x > 1 and x < 3" is a set as well.
+  const auto statements = [&](Item item) {
+    if (at(item).op != Op::kList) return false;
+    for (int i = 0; i < at(item).count; ++i) {
+      if (at(kid(item, i)).op != Op::kRelation) return false;
+    }
+    return true;
+  };
+  const bool sets = is_set(x) || is_set(y) || statements(gold) || statements(answer);
+  if (!sets || !set_like(x) || !set_like(y)) return false;
   const auto states_set = [&](Item item) {
+    if (statements(item)) return false;
     return at(item).op != Op::kRelation || arena_.rel(at(item), 0) == Rel::kIn;
   };
   const bool relation_for_set = states_set(gold) && !states_set(answer) && x != Op::kRelation;
@@ -359,6 +372,9 @@ bool Comparison::same(Item gold, Item answer) {
     ~Leave() { --depth; }
   } leave{depth_};
   const Op x = at(gold).op, y = at(answer).op;
+  if (x == Op::kMod && y == Op::kMod && (at(gold).flags & at(answer).flags & kCongruent) &&
+      same_scalar(arena_, {at(gold).b}, {at(answer).b}, budget_) != Same::kYes)
+    return false;
   if (!((at(gold).flags | at(answer).flags) & kHasContainer) && !is_collection(gold) &&
       !is_collection(answer)) {
     return same_numbers(gold, answer);
@@ -367,6 +383,8 @@ bool Comparison::same(Item gold, Item answer) {
   bool decided = false;
   const bool sets = same_sets(gold, answer, &decided);
   if (decided) return sets;
+  const auto logical = [](const Node& node) { return node.op == Op::kList && node.value > kOr; };
+  if (logical(at(gold)) && logical(at(answer)) && at(gold).value != at(answer).value) return false;
   if (x == Op::kRelation && y == Op::kRelation) return same_relations(gold, answer);
   if (x == Op::kRelation || y == Op::kRelation) {
     int label = -1;
@@ -395,6 +413,7 @@ bool Comparison::same(Item gold, Item answer) {
     const int left = x == Op::kBaseN ? kid(gold, 0).node : gold.node;
     const int right = y == Op::kBaseN ? kid(answer, 0).node : answer.node;
     if (x == y && at(gold).value != at(answer).value) return false;
+    if (arena_[left].op == Op::kText) return same_structure(arena_, left, right);
     return arena_[left].op == Op::kNumber && arena_[right].op == Op::kNumber &&
            same_scalar(arena_, {left}, {right}, budget_) == Same::kYes;
   }

@@ -199,6 +199,7 @@ bool same_structure(const Arena& arena, int a, int b) {
         break;
       case Op::kMatrix:
       case Op::kBaseN:
+      case Op::kList:
         if (x.value != y.value) return false;
         break;
       case Op::kRelation:

@@ -82,7 +82,7 @@ enum class Op : uint8_t {
   // containers: kids
   kTuple,
   kSet,
-  kList,
+  kList,  // value: how its members were joined (Joint)
   kMatrix,
   kUnion,
   kIntersection,
@@ -94,6 +94,10 @@ enum class Op : uint8_t {
 };
 
 enum class Rel : uint8_t { kEq, kNe, kLt, kLe, kGt, kGe, kIn, kOther };
+
+// How the members of a list were joined. Commas and mixtures are kPlain; \land and \lor also join
+// statements that are no values.
+enum Joint : int64_t { kPlain, kAnd, kOr, kLogicalAnd, kLogicalOr };
 
 // What a subtree holds; a node's flags are the union of its children's and its own.
 enum Flag : uint16_t {
@@ -108,7 +112,8 @@ enum Flag : uint16_t {
   kDecimal = 256,   // own: a kNumber written with a decimal point; `digits` counts its decimals
   kAngleInDegrees = 512,  // own: a trigonometric function whose argument holds degrees
   kVector = 1024,         // own: a bold or arrowed symbol
-  kOwnFlags = kSmallInt | kDecimal | kAngleInDegrees | kVector,
+  kCongruent = 2048,      // own: a kMod that names the modulus of a congruence, 3 (mod 7)
+  kOwnFlags = kSmallInt | kDecimal | kAngleInDegrees | kVector | kCongruent,
 };
 
 struct Node {

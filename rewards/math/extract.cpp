@@ -150,8 +150,28 @@ bool starts_with(string_view text, string_view needle) {
   return true;
 }
 
-// Where the text behind the last "answer is", "answer:" starts, or npos.
-size_t last_anchor(string_view text) {
+// Past words that say nothing: "therefore", "simply".
+size_t skip_adverbs(string_view text, size_t start) {
+  for (bool again = true; again;) {
+    again = false;
+    for (string_view word :
+         {"therefore", "thus", "then", "hence", "simply", "just", "indeed", "exactly", "clearly",
+          "equal to", "given by", "also", "now", "still"}) {
+      const string_view rest = text.substr(start);
+      if (!starts_with(rest, word) || rest.size() <= word.size()) continue;
+      const char next = rest[word.size()];
+      if (!is_blank(next) && next != ',' && next != ':') continue;
+      start += word.size() + 1;
+      while (start < text.size() && is_blank(text[start])) ++start;
+      again = true;
+    }
+  }
+  return start;
+}
+
+// Where the text behind the last "answer is", "answer:" starts, or npos;
+// `denied` is where the last one starts that says what the answer is not.
+size_t last_anchor(string_view text, size_t* denied = nullptr) {
   for (size_t limit = text.size(); limit > 0;) {
     const size_t found = text.substr(0, limit).rfind("nswer");
     if (found == npos) break;
@@ -175,7 +195,10 @@ size_t last_anchor(string_view text) {
     while (start < text.size() &&
            (is_blank(text[start]) || text[start] == '*' || text[start] == ':'))
       ++start;
-    if (starts_with(text.substr(start), "not ") || start >= text.size()) continue;
+    start = skip_adverbs(text, start);
+    const bool no = starts_with(text.substr(start), "not ");
+    if (no && denied != nullptr && *denied == npos) *denied = start;
+    if (no || start >= text.size()) continue;
     return start;
   }
   return npos;
@@ -307,7 +330,11 @@ string_view last_statement(string_view text) {
   const string_view statement = tail.substr(start);
   const string_view sentence = first_sentence(statement);
   if (sentence.size() + 2 < statement.size() || sentence.size() > kMaxStatement) return {};
-  return starts_with_prose(sentence) ? string_view{} : without_prose(sentence);
+  if (starts_with_prose(sentence)) return {};
+  // "429 apples and 3 pears, so 432": what is cut off says more.
+  const string_view kept = without_prose(sentence);
+  const auto end = static_cast<size_t>(kept.data() + kept.size() - sentence.data());
+  return last_number(sentence.substr(end)).empty() ? kept : string_view{};
 }
 
 // The whole text is one answer: short, on one line, and either mathematics or a few words.
@@ -380,8 +407,14 @@ Extracted search(string_view text, bool tagged) {
   }
   if (text.find("\\boxed") != npos) return {};  // an empty box
   if (Extracted result = marked(text); result.found != Found::kNothing) return result;
+  size_t denied = npos;
+  if (last_anchor(text, &denied) != npos) {
+    if (Extracted result = anchored(text); result.found != Found::kNothing) return result;
+  } else if (denied != npos) {  // what the answer is not is no answer
+    text.remove_prefix(denied + first_sentence(text.substr(denied)).size());
+    while (!text.empty() && (text[0] == '.' || is_blank(text[0]))) text.remove_prefix(1);
+  }
   const string_view whole = trim(text);
-  if (Extracted result = anchored(text); result.found != Found::kNothing) return result;
   if (is_bare(whole) || (tagged && !whole.empty() && whole.size() <= kMaxBare))
     return {Found::kBare, std::string(whole)};
   if (const string_view formulas = formulas_of(text); !formulas.empty())

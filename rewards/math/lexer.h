@@ -14,6 +14,7 @@ namespace ponder::rewards::math {
 enum class Tok : uint8_t {
   kNumber,  // text: digits with at most one '.'; extra: the repeating decimals; exponent: of ten,
             // as written
+  kDigits,  // text: digits and letters of a number in a base above ten, A3 of A3_{16}
   kLetter,  // text: a variable's name, \alpha with its backslash
   kWord,    // text: two or more letters in a row that are no known name
   kText,    // text: the content of \text{..}: words

@@ -84,6 +84,7 @@ void add_tokens(Table& table) {
   kinds(Tok::kCross, {"times"});
   kinds(Tok::kSlash, {"div"});
   kinds(Tok::kMod, {"mod", "bmod", "pmod"});
+  table["pmod"].token.text = "pmod";
   kinds(Tok::kPercent, {"%"});
   kinds(Tok::kDegree, {"circ", "degree", "degrees"});
   kinds(Tok::kPrime, {"prime"});
@@ -98,7 +99,10 @@ void add_tokens(Table& table) {
   kinds(Tok::kUnion, {"cup", "bigcup"});
   kinds(Tok::kIntersection, {"cap", "bigcap"});
   kinds(Tok::kDifference, {"setminus", "backslash", "smallsetminus"});
-  kinds(Tok::kConnective, {"land", "lor", "wedge", "vee"});
+  for (const char* sign : {"land", "wedge"})
+    table[sign] = {.token = {.kind = Tok::kConnective, .text = "land"}};
+  for (const char* sign : {"lor", "vee"})
+    table[sign] = {.token = {.kind = Tok::kConnective, .text = "lor"}};
   relations(Rel::kEq, {"equiv", "eq"});
   relations(Rel::kNe, {"ne", "neq"});
   relations(Rel::kLt, {"lt"});
@@ -168,6 +172,7 @@ void add_commands(Table& table) {
                             "pounds",
                             "euro",
                             "textdollar",
+                            "mathdollar",
                             "#",
                             "_",
                             "-",
@@ -210,6 +215,10 @@ const KnownName* find_command(std::string_view name) {
     table["Re"] = {.token = {.kind = Tok::kFunction, .op = Op::kRe, .text = "Re"}};
     table["Im"] = {.token = {.kind = Tok::kFunction, .op = Op::kIm, .text = "Im"}};
     table["det"] = {.token = {.kind = Tok::kName, .text = "det"}};
+    table["jmath"] = {.token = {.kind = Tok::kLetter, .text = "j"}};
+    // Two shapes of one letter.
+    for (const char* letter : {"epsilon", "theta", "phi", "rho", "sigma", "kappa"})
+      table["var" + std::string(letter)] = {.command = Command::kLetter, .token = {.text = letter}};
     return table;
   }();
   const auto found = kTable.find(name);

@@ -4,6 +4,7 @@
 #include <array>
 #include <utility>
 
+#include "rewards/math/open_ends.h"
 #include "rewards/math/parser_impl.h"
 
 namespace ponder::rewards::math {
@@ -26,31 +27,57 @@ int Parser::run() {
 }
 
 // What separates the members of a list: commas, "and", "or", line breaks, alone or together.
-std::vector<int> Parser::elements() {
+bool Parser::skip_separators(std::vector<Joint>& joints) {
+  bool any = false;
+  for (;; advance()) {
+    switch (peek().kind) {
+      case Tok::kConnective: {
+        const std::string& word = peek().text;
+        joints.push_back(word == "land"                     ? kLogicalAnd
+                         : word == "lor"                    ? kLogicalOr
+                         : word[0] == 'o' || word[0] == 'O' ? kOr
+                         : word == ";"                      ? kPlain
+                                                            : kAnd);
+        break;
+      }
+      case Tok::kComma:
+      case Tok::kRow:
+      case Tok::kAmp:
+        break;
+      default:
+        return any;
+    }
+    any = true;
+  }
+}
+
+std::vector<int> Parser::elements(Joint* joint) {
   Deeper deeper(*this);
-  auto separator = [&] {
-    return next_is(Tok::kComma) || next_is(Tok::kConnective) || next_is(Tok::kRow) ||
-           next_is(Tok::kAmp);
-  };
   std::vector<int> found;
+  std::vector<Joint> joints;
   while (!failed()) {
-    while (separator()) advance();
+    skip_separators(joints);
     if (next_is(Tok::kClose) || next_is(Tok::kEnd_of_input) || next_is(Tok::kEnd) ||
         next_is(Tok::kDot)) {
       break;
     }
     found.push_back(element());
     if (arena_.full()) fail("too many terms");
-    if (!separator()) break;
+    if (!skip_separators(joints)) break;
   }
+  const bool alike = !joints.empty() && std::all_of(joints.begin(), joints.end(), [&](Joint other) {
+    return other == joints[0];
+  });
+  if (joint != nullptr) *joint = alike ? joints[0] : kPlain;
   return found;
 }
 
 int Parser::list() {
-  const std::vector<int> found = elements();
+  Joint joint = kPlain;
+  const std::vector<int> found = elements(&joint);
   if (failed()) return 0;
   if (found.empty()) return fail("nothing there");
-  return found.size() == 1 ? found[0] : arena_.with_kids(Op::kList, found);
+  return found.size() == 1 ? found[0] : arena_.with_kids(Op::kList, found, joint);
 }
 
 // sides joined by = < <= ..; what follows an approximation sign is dropped.
@@ -167,6 +194,7 @@ bool Parser::starts_factor() const {
     case Tok::kBegin:
     case Tok::kLeftBar:
     case Tok::kEllipsis:
+    case Tok::kDigits:
       return true;
     case Tok::kBar:
       return open_bars_ == 0;
@@ -212,7 +240,8 @@ bool Parser::mixed_fraction(int left, int* value) {
   }
   if (failed() || made < 0) return false;
   const int fraction_node = made;
-  made = postfix(made);
+  const bool of_whole = next_is(Tok::kPercent) || next_is(Tok::kDegree);  // 33\frac13\%
+  if (!of_whole) made = postfix(made);
   if (failed()) return false;
   int64_t numerator = 0, denominator = 0;
   const bool proper = made == fraction_node && arena_[made].op == Op::kDiv &&
@@ -220,6 +249,7 @@ bool Parser::mixed_fraction(int left, int* value) {
                       arena_.is_integer(arena_[made].b, &denominator) && numerator > 0 &&
                       numerator < denominator;
   *value = proper ? arena_.binary(Op::kAdd, left, made) : multiply(left, made, false);
+  if (of_whole) *value = postfix(*value);
   return true;
 }
 
@@ -290,9 +320,16 @@ int Parser::product() {
     } else if (accept(Tok::kSlash)) {
       const int right = next_is(Tok::kMinus) ? term() : factor();
       if (!failed()) left = arena_.binary(Op::kDiv, left, right);
-    } else if (accept(Tok::kMod)) {
+    } else if (next_is(Tok::kMod) || (next_opens('(') && next_is(Tok::kMod, 1))) {
+      const bool bracket = next_opens('(');
+      if (bracket) advance();
+      const bool congruent = bracket || peek().text == "pmod";
+      advance();
       const int right = factor();
-      if (!failed()) left = arena_.binary(Op::kMod, left, right);
+      if (bracket && !failed() && !accept(Tok::kClose)) fail("a bracket is not closed");
+      if (failed()) return 0;
+      left = arena_.binary(Op::kMod, left, right);
+      if (congruent) arena_.at(left).flags |= kCongruent;
     } else if (starts_factor()) {
       int mixed = -1;
       if (mixed_fraction(left, &mixed)) {
@@ -317,6 +354,18 @@ int Parser::factor() {
   return failed() ? 0 : postfix(base);
 }
 
+// The "th" of 5^{\text{th}}.
+bool Parser::skip_ordinal() {
+  const int braced = next_opens('{') ? 1 : 0;
+  const Token& word = peek(braced);
+  const bool ordinal =
+      (word.kind == Tok::kText || word.kind == Tok::kWord) &&
+      (word.text == "st" || word.text == "nd" || word.text == "rd" || word.text == "th") &&
+      (braced == 0 || next_closes('}', 2));
+  for (int i = 0; ordinal && i < 1 + 2 * braced; ++i) advance();
+  return ordinal;
+}
+
 int Parser::power(int base) {
   if (accept(Tok::kDegree)) return arena_.unary(Op::kDegree, base);
   if (next_opens('{') && next_is(Tok::kDegree, 1) && next_closes('{', 2))
@@ -325,7 +374,7 @@ int Parser::power(int base) {
     advance(), advance(), advance();
     return arena_.unary(Op::kDegree, base);
   }
-  if (accept(Tok::kPrime)) return base;
+  if (accept(Tok::kPrime) || skip_ordinal()) return base;
   int exponent;
   if (next_is(Tok::kMinus) || next_is(Tok::kPlus)) {
     const bool minus = next_is(Tok::kMinus);
@@ -342,6 +391,12 @@ int Parser::power(int base) {
   return failed() ? 0 : arena_.binary(Op::kPow, base, exponent);
 }
 
+// Digits and letters of a base above ten, which only stand before their base.
+bool Parser::is_digits(int index) const {
+  return arena_[index].op == Op::kText && position_ > 0 &&
+         tokens_[position_ - 1].kind == Tok::kDigits;
+}
+
 int Parser::postfix(int base) {
   while (!failed()) {
     if (accept(Tok::kCaret)) {
@@ -356,9 +411,12 @@ int Parser::postfix(int base) {
       }
     } else if (accept(Tok::kPercent)) {
       base = arena_.unary(Op::kPercent, base);
+    } else if (arena_[base].op == Op::kDegree && next_is(Tok::kLetter) &&
+               (peek().text == "C" || peek().text == "F") && only_words_follow()) {
+      advance();  // degrees Celsius
     } else if (accept(Tok::kDegree)) {
       base = arena_.unary(Op::kDegree, base);
-    } else if (next_is(Tok::kUnder) && arena_[base].op == Op::kNumber) {
+    } else if (next_is(Tok::kUnder) && (arena_[base].op == Op::kNumber || is_digits(base))) {
       base = based_number(base);
     } else if (next_is(Tok::kUnder)) {
       return fail("a subscript where none can be");
@@ -375,9 +433,15 @@ Parsed parse(std::string_view text, bool comma_thousands, Arena& arena) {
   Parsed parsed;
   Lexed lexed = lex(text, comma_thousands);
   parsed.comma_ambiguous = lexed.comma_ambiguous;
-  Parser parser(std::move(lexed.tokens), arena);
+  Parser parser(lexed.tokens, arena);
   parsed.root = parser.run();
   parsed.failure = parser.failure();
+  if (parsed.root >= 0 || !turn_open_ends(lexed.tokens)) return parsed;
+  Parser turned(std::move(lexed.tokens), arena);
+  if (const int root = turned.run(); root >= 0) {
+    parsed.root = root;
+    parsed.failure.clear();
+  }
   return parsed;
 }
 

@@ -89,10 +89,21 @@ int Parser::letter() {
     name += "_" + script();
   }
   while (accept(Tok::kPrime)) name += '\'';
+  if (next_is(Tok::kCaret) && next_opens('{', 1) && next_is(Tok::kMinus, 2) &&
+      next_is(Tok::kNumber, 3) && peek(3).text == "1" && next_closes('}', 4) &&
+      next_opens('(', 5) && (name == "f" || name == "g" || name == "h"))
+    return inverse_call(name);
   const bool call =
       !name.empty() && (name[0] == 'f' || name[0] == 'g') && next_opens('(') && !peek().space;
   if (call) return apply(name);
   return arena_.named(Op::kSymbol, name, token.vector ? kVector : 0);
+}
+
+// f^{-1}(x): the name of another function, no power.
+int Parser::inverse_call(const std::string& name) {
+  constexpr int kScript = 5;  // ^ { - 1 }
+  for (int i = 0; i < kScript; ++i) advance();
+  return apply(name + "^-1");
 }
 
 // Letters in a row that are no name: their product; a script belongs to the last one.
@@ -167,7 +178,8 @@ int Parser::bracket() {
   const char open = peek().ch;
   advance();
   const int bars_outside = std::exchange(open_bars_, 0);
-  std::vector<int> kids = elements();
+  Joint joint = kPlain;
+  std::vector<int> kids = elements(&joint);
   const bool builder = open == 'S' && kids.size() == 1 &&
                        (next_is(Tok::kMid) || next_is(Tok::kBar) || next_is(Tok::kColon));
   if (builder) {
@@ -195,7 +207,7 @@ int Parser::bracket() {
     return kids.size() == 1 ? arena_.unary(open == 'f' ? Op::kFloor : Op::kCeil, kids[0])
                             : fail("a rounding of several values");
   }
-  if (pairs('{', '}')) return kids.size() == 1 ? kids[0] : arena_.with_kids(Op::kList, kids);
+  if (pairs('{', '}')) return kids.size() == 1 ? kids[0] : arena_.with_kids(Op::kList, kids, joint);
   const bool round = open == '(' || open == '[' || open == 'A';
   const bool closes = close == ')' || close == ']' || close == 'A';
   if (!round || !closes) return fail("brackets that do not match");
@@ -320,9 +332,22 @@ int Parser::atom() {
       return fraction();
     case Tok::kSqrt:
       return root();
-    case Tok::kOverline:
+    case Tok::kOverline: {
       advance();
-      return argument();
+      const int inside = argument();
+      if (failed()) return 0;
+      const uint16_t flags = arena_[inside].flags;
+      const bool conjugate = (flags & kHasImaginary) && !(flags & (kHasSymbol | kHasContainer));
+      return conjugate ? arena_.unary(Op::kConjugate, inside) : inside;
+    }
+    case Tok::kUnder:
+    case Tok::kCaret:
+      return selection();
+    case Tok::kDigits: {
+      const std::string digits = peek().text;
+      advance();
+      return arena_.named(Op::kText, digits, 0);
+    }
     case Tok::kSum:
     case Tok::kProd:
       return big_operator();

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 #include "rewards/math/parser_impl.h"
@@ -8,7 +9,7 @@ namespace ponder::rewards::math {
 namespace {
 
 constexpr int64_t kMaxTerms = 500;  // of a sum or product that is written out
-constexpr int kMaxDeterminant = 4;
+constexpr int kMaxDeterminant = 6;  // about 2,000 nodes
 
 Op inverse_of(Op op) {
   switch (op) {
@@ -163,10 +164,42 @@ int Parser::big_operator() {
   return total;
 }
 
+// {}_5C_2, ^{5}P_2: how many selections (permutations) of so many out of so many.
+int Parser::selection() {
+  advance();
+  const int total = argument();
+  const bool permutations = peek().text == "P";
+  const bool sign = next_is(Tok::kLetter) && (permutations || peek().text == "C");
+  if (failed() || !sign) return fail("a script without a base");
+  advance();
+  if (!next_is(Tok::kUnder) && !next_is(Tok::kCaret)) return fail("a script is missing");
+  advance();
+  const int chosen = argument();
+  if (failed()) return 0;
+  const int ways = arena_.binary(Op::kBinomial, total, chosen);
+  return permutations ? arena_.binary(Op::kMul, ways, arena_.unary(Op::kFactorial, chosen)) : ways;
+}
+
+// The base of 11_{\text{two}}, or -1.
+int Parser::base_in_words() {
+  static constexpr std::string_view kNames[] = {
+      "two", "three",  "four",   "five",     "six",      "seven",   "eight",  "nine",
+      "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen"};
+  const int braced = next_opens('{') ? 1 : 0;
+  const Token& word = peek(braced);
+  if ((word.kind != Tok::kText && word.kind != Tok::kWord) || (braced && !next_closes('}', 2)))
+    return -1;
+  const auto found = std::find(std::begin(kNames), std::end(kNames), word.text);
+  if (found == std::end(kNames)) return -1;
+  for (int i = 0; i < 1 + 2 * braced; ++i) advance();
+  return arena_.number(static_cast<int64_t>(found - std::begin(kNames)) + 2);
+}
+
 int Parser::based_number(int digits) {
   advance();
   const Node whole = arena_[digits];
-  const int base = argument();
+  int base = base_in_words();
+  if (base < 0) base = argument();
   if (failed()) return 0;
   int64_t value = 0;
   const bool valid =
@@ -182,12 +215,13 @@ int Parser::environment() {
   if (name.ends_with("*")) name.pop_back();
   if (name.find("matrix") != std::string::npos || name == "array") return matrix(name);
   advance();
-  const std::vector<int> kids = elements();
+  Joint joint = kPlain;
+  const std::vector<int> kids = elements(&joint);
   while (next_is(Tok::kDot)) advance();
   if (failed() || !next_is(Tok::kEnd)) return fail("an environment is not closed");
   advance();
   if (kids.empty()) return fail("an empty environment");
-  return kids.size() == 1 ? kids[0] : arena_.with_kids(Op::kList, kids);
+  return kids.size() == 1 ? kids[0] : arena_.with_kids(Op::kList, kids, joint);
 }
 
 int Parser::matrix(std::string_view name) {
@@ -212,12 +246,17 @@ int Parser::matrix(std::string_view name) {
   return name.starts_with("v") || name.starts_with("V") ? determinant(made) : made;
 }
 
-// Laplace's expansion along the first row, written out.
+// Laplace's expansion along the first row, written out; a larger one is compared by its entries.
 int Parser::determinant(int matrix) {
   const Node node = arena_[matrix];
   const int size = static_cast<int>(node.value);
   if (size * size != node.count) return fail("the determinant of a matrix that is not square");
-  if (size > kMaxDeterminant) return arena_.named(Op::kOpaque, "determinant", 0);
+  if (size > kMaxDeterminant) {
+    std::vector<int> entries;
+    for (int i = 0; i < node.count; ++i) entries.push_back(arena_.kid(node, i));
+    const int64_t name = arena_.intern("det" + std::to_string(size));
+    return arena_.with_kids(Op::kApply, entries, name);
+  }
   std::vector<int> columns(static_cast<size_t>(size));
   for (int i = 0; i < size; ++i) columns[static_cast<size_t>(i)] = i;
   auto expand = [&](auto&& self, int row, const std::vector<int>& left) -> int {

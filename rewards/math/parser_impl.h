@@ -54,8 +54,9 @@ class Parser {
   bool failed() const { return !failure_.empty(); }
 
   // parser.cpp
-  std::vector<int> elements();
+  std::vector<int> elements(Joint* joint = nullptr);
   int list();
+  bool skip_separators(std::vector<Joint>& joints);
   int element();
   int set_expression();
   int ratio();
@@ -70,7 +71,9 @@ class Parser {
   bool only_words_follow() const;
   int factor();
   int postfix(int base);
+  bool skip_ordinal();
   int power(int base);
+  bool is_digits(int index) const;
 
   // parser_atoms.cpp
   int atom();
@@ -93,6 +96,9 @@ class Parser {
   int matrix(std::string_view name);
   int determinant(int matrix);
   int based_number(int digits);
+  int base_in_words();
+  int selection();
+  int inverse_call(const std::string& name);
   std::string script();
   std::string surface(size_t from, size_t to) const;
 

@@ -147,6 +147,7 @@ std::optional<RealSet> SetReader::read_relation(const Node& node, int* unknown) 
   int variable = -1;
   for (int i = 0; i < node.count; ++i) {
     const int side = arena.kid(node, i);
+    if (arena[side].flags & kCongruent) return std::nullopt;
     const bool constant = !(arena[side].flags & (kHasSymbol | kHasContainer));
     if (constant) continue;
     const bool plain = arena[side].op == Op::kSymbol || arena[side].op == Op::kApply;
@@ -217,8 +218,10 @@ std::optional<RealSet> SetReader::read(int index, int* unknown) {
     case Op::kRelation:
       result = read_relation(node, unknown);
       break;
-    case Op::kList: {  // "x < 1 or x > 5"
+    case Op::kList: {  // "x < 1 or x > 5"; "x > 1, x < 5" where both can hold
       std::vector<Interval> pieces;
+      std::optional<RealSet> common = RealSet{{infinity(-1), infinity(1)}};
+      if (node.value == kOr || node.value == kLogicalOr) common = RealSet{};
       for (int i = 0; i < node.count; ++i) {
         const int kid = arena.kid(node, i);
         if (arena[kid].op != Op::kRelation && arena[kid].op != Op::kTuple) return std::nullopt;
@@ -228,10 +231,12 @@ std::optional<RealSet> SetReader::read(int index, int* unknown) {
         if (other >= 0 && *unknown >= 0 && !same_structure(arena, other, *unknown))
           return std::nullopt;
         if (other >= 0) *unknown = other;
+        if (arena[kid].op == Op::kTuple) common = RealSet{};
+        if (common) common = intersect(*common, *part);
         pieces.insert(pieces.end(), part->begin(), part->end());
         if (pieces.size() > kMaxPieces) return std::nullopt;
       }
-      result = unite(std::move(pieces));
+      result = common && !common->empty() ? common : unite(std::move(pieces));
       break;
     }
     default:

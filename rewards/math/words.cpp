@@ -103,8 +103,9 @@ std::string plain_words(std::string_view text, bool* marked) {
     if (c == ' ' && (collapsed.empty() || collapsed.back() == ' ')) continue;
     collapsed += c;
   }
-  while (!collapsed.empty() &&
-         std::string_view(" .,;:!?").find(collapsed.back()) != std::string_view::npos) {
+  // "Yes!" is a word, "n!" is not.
+  const std::string_view ends = longest_run(collapsed) >= kWordLetters ? " .,;:!?" : " .,;:";
+  while (!collapsed.empty() && ends.find(collapsed.back()) != std::string_view::npos) {
     collapsed.pop_back();
   }
   return collapsed;
@@ -127,6 +128,9 @@ bool same_words(std::string_view gold, std::string_view answer) {
     return given_choice != 0 && (wanted_choice | 32) == (given_choice | 32) &&
            (given_alone || wanted_choice <= 'J');
   }
+  // "(B) 12" is chosen by "B".
+  if (wanted_choice >= 'A' && wanted_choice <= 'J' && given_choice != 0 && given_alone)
+    return (wanted_choice | 32) == (given_choice | 32);
   const bool words = gold_marked || answer_marked || longest_run(wanted) >= kWordLetters;
   return words && longest_run(wanted) > 1 && lower(wanted) == lower(given);
 }

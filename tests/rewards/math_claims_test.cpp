@@ -214,6 +214,74 @@ TEST(MathClaims, OptionsChangeWhatTheySay) {
   EXPECT_EQ(judged("x > 5", "(5, \\infty)"), MathStatus::kRight);
 }
 
+// What a table of a few hundred generated rewritings found missing.
+TEST(MathClaims, WritingsOfOtherPlacesAndBooksAreRead) {
+  const Pair pairs[] = {
+      {"(1,2)", "]1,2["},
+      {"[1,2)", "[1;2["},
+      {"(-\\infty,-1]\\cup(3,\\infty)", "\\left]-\\infty,-1\\right]\\cup\\left]3,+\\infty\\right["},
+      {"[1,2]", "x \\text{ in } [1,2]"},
+      {"10", "{}_5C_2"},
+      {"10", "^{5}C_{2}"},
+      {"20", "{}_5P_2"},
+      {"11_2", "11_{\\text{two}}"},
+      {"A3_{16}", "\\text{A3}_{16}"},
+      {"3-4i", "\\overline{3+4i}"},
+      {"6+9i", "6+9\\text{i}"},
+      {"e^2", "\\text{e}^2"},
+      {"\\frac{1}{3}", "0.333..."},
+      {"\\frac{4}{33}", "0.1212\\ldots"},
+      {"\\frac13", "33\\frac13\\%"},
+      {"20", "20^{\\circ}C"},
+      {"5", "5^{\\text{th}}"},
+      {"0.5", "0{,}5"},
+      {"\\$5", "\\text{\\$}5"},
+      {"12:30", "12{:}30"},
+      {"\\frac{x-3}{2}", "f^{-1}(x) = \\frac{x-3}{2}"},
+      {"\\textbf{(B) }12", "B"},
+      {"10 \\pmod 7", "3 \\pmod 7"},
+      {"(1,3)", "x > 1 \\text{ and } x < 3"},
+      {"\\begin{vmatrix}2&0&0&0&0\\\\0&3&0&0&0\\\\0&0&1&0&0\\\\0&0&0&1&0\\\\0&0&0&0&1\\end{"
+       "vmatrix}",
+       "6"},
+  };
+  const MathOptions options{.allow_set_relation_comp = true};
+  for (const Pair& pair : pairs)
+    EXPECT_EQ(judged(pair.gold, pair.answer, options), MathStatus::kRight)
+        << pair.gold << " | " << pair.answer;
+}
+
+TEST(MathClaims, NearMissesOfThemAreNot) {
+  const Pair pairs[] = {
+      {"[1,2]", "]1,2["},
+      {"(0,1]", "0,1"},
+      {"10", "{}_5P_2"},
+      {"11_2", "11_{\\text{three}}"},
+      {"26_{16}", "1A_{16}"},
+      {"0.3", "0.333..."},
+      {"n", "n!"},
+      {"3 \\pmod 7", "3 \\pmod 5"},
+      {"x \\equiv 3 \\pmod 7", "x \\equiv 3 \\pmod 5"},
+      {"p \\land q", "p \\lor q"},
+      {"x > 1 \\text{ or } x < 3", "x > 1 \\text{ and } x < 3"},
+      {"\\begin{vmatrix}1&0&0&0&0\\\\0&1&0&0&0\\\\0&0&1&0&0\\\\0&0&0&1&0\\\\0&0&0&0&1\\end{"
+       "vmatrix}",
+       "\\begin{vmatrix}2&0&0&0&0\\\\0&1&0&0&0\\\\0&0&1&0&0\\\\0&0&0&1&0\\\\0&0&0&0&1\\end{"
+       "vmatrix}"},
+  };
+  for (const Pair& pair : pairs)
+    EXPECT_NE(judged(pair.gold, pair.answer), MathStatus::kRight)
+        << pair.gold << " | " << pair.answer;
+  for (const int size : {7, 8}) {  // beyond what is written out: compared by the entries
+    std::string zeros = "\\begin{vmatrix}";
+    for (int i = 0; i < size * size; ++i)
+      zeros += std::string(i % size == 0 ? (i == 0 ? "" : "\\\\") : "&") + "0";
+    std::string other = zeros;
+    other[std::string("\\begin{vmatrix}").size()] = '1';
+    EXPECT_NE(judged(zeros + "\\end{vmatrix}", other + "\\end{vmatrix}"), MathStatus::kRight);
+  }
+}
+
 TEST(MathClaims, StatusSaysWhatFailed) {
   EXPECT_EQ(check_math("I am not sure how to solve this problem.", "5").status,
             MathStatus::kUnparsed);
