@@ -22,23 +22,6 @@ std::string step_text(int before, int term, int after) {
   return fmt::format("{}{}{}={}", before, term < 0 ? '-' : '+', std::abs(term), after);
 }
 
-ChainSum draw_any(core::Rng& rng, const ChainSumOptions& options) {
-  ChainSum sum;
-  const int64_t count = rng.integer(options.min_terms, options.max_terms);
-  std::set<int> used;
-  int value = 0;
-  while (static_cast<int64_t>(sum.terms.size()) < count) {
-    const int digit = static_cast<int>(rng.integer(1, 9));
-    if (used.contains(digit)) continue;
-    int term = sum.terms.empty() || rng.chance(kPlusShare) ? digit : -digit;
-    if (value + term < 0 || value + term > kValueMax) term = -term;
-    used.insert(digit);
-    sum.terms.push_back(term);
-    value += term;
-  }
-  return sum;
-}
-
 // The steps as a careless writer puts them down, and the value he ends with.
 struct Written {
   std::string steps;
@@ -154,9 +137,26 @@ bool is_held_out(const std::string& expression) {
   return core::stable_hash("held-out:" + expression) % 10 == 0;
 }
 
+ChainSum draw_chain_sum(core::Rng& rng, const ChainSumOptions& options) {
+  ChainSum sum;
+  const int64_t count = rng.integer(options.min_terms, options.max_terms);
+  std::set<int> used;
+  int value = 0;
+  while (static_cast<int64_t>(sum.terms.size()) < count) {
+    const int digit = static_cast<int>(rng.integer(1, 9));
+    if (used.contains(digit)) continue;
+    int term = sum.terms.empty() || rng.chance(kPlusShare) ? digit : -digit;
+    if (value + term < 0 || value + term > kValueMax) term = -term;
+    used.insert(digit);
+    sum.terms.push_back(term);
+    value += term;
+  }
+  return sum;
+}
+
 ChainSum draw_chain_sum(core::Rng& rng, const ChainSumOptions& options, Split split) {
   for (;;) {
-    ChainSum sum = draw_any(rng, options);
+    ChainSum sum = draw_chain_sum(rng, options);
     if (is_held_out(sum.expression()) == (split == Split::kHeldOut)) return sum;
   }
 }
@@ -167,28 +167,6 @@ Prompt chain_sum_prompt(const ChainSum& sum) {
   prompt.text = chat_head(sum);
   prompt.answer = sum.value();
   return prompt;
-}
-
-Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options,
-                         Split split) {
-  core::Rng rng(
-      seed, core::stable_hash(fmt::format("chain_sums:{}:{}",
-                                          split == Split::kTrain ? "train" : "held_out", index)));
-  return chain_sum_prompt(draw_chain_sum(rng, options, split));
-}
-
-std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
-                                        const ChainSumOptions& options) {
-  std::vector<Prompt> prompts;
-  std::set<std::string> seen;
-  // Short sums are few: many draws without a new one mean that there are no more.
-  const int64_t draws_max = 1000 + 20 * count;
-  for (int64_t index = 0; static_cast<int64_t>(prompts.size()) < count && index < draws_max;
-       ++index) {
-    Prompt prompt = chain_sum_problem(seed, index, options, Split::kHeldOut);
-    if (seen.insert(prompt.id).second) prompts.push_back(std::move(prompt));
-  }
-  return prompts;
 }
 
 std::string chain_steps(const ChainSum& sum) {

@@ -29,6 +29,8 @@ void bind(core::Binder& b, ChainSumOptions& options);
 
 enum class Split { kTrain, kHeldOut };
 
+ChainSum draw_chain_sum(core::Rng& rng, const ChainSumOptions& options);
+
 // A problem of `split`: draws from `rng` until one belongs there.
 ChainSum draw_chain_sum(core::Rng& rng, const ChainSumOptions& options, Split split);
 
@@ -37,12 +39,6 @@ bool is_held_out(const std::string& expression);
 
 // "User: 7+5-3+8+6=?\nAssistant:", the answer as an integer. Its id is the expression.
 Prompt chain_sum_prompt(const ChainSum& sum);
-
-// Problem number `index` of the stream `seed`. Held-out problems of one
-// seed differ from each other, and are fewer than `count` where there are not that many.
-Prompt chain_sum_problem(uint64_t seed, int64_t index, const ChainSumOptions& options, Split split);
-std::vector<Prompt> held_out_chain_sums(uint64_t seed, int64_t count,
-                                        const ChainSumOptions& options);
 
 // "7+5=12;12-3=9;...": one step a term after the first.
 std::string chain_steps(const ChainSum& sum);

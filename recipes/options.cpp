@@ -3,8 +3,11 @@
 namespace ponder::recipes {
 
 void bind(core::Binder& b, DatasetOptions& o) {
-  b.field("name", o.name, "chain_sums, or a JSONL file of {\"prompt\", \"answer\", ...} lines");
-  b.table("chain_sums", o.chain_sums);
+  b.field(
+      "name", o.name,
+      "a built-in task (chain_sums, arithmetic, countdown, linear_equations, logic), or a JSONL "
+      "file of {\"prompt\", \"answer\", ...} lines");
+  bind(b, o.tasks);
   b.field("domain_column", o.domain_column,
           "metrics are also given by the values of this column; empty: not");
   b.table("curriculum", o.curriculum);

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "core/recipe.h"
-#include "data/chain_sums.h"
 #include "data/difficulty.h"
+#include "data/tasks.h"
 #include "policy/optimizer.h"
 #include "recipes/grpo_options.h"
 #include "rewards/scorer.h"
@@ -17,8 +17,8 @@ namespace ponder::recipes {
 // Where the prompts come from: a procedural task or a JSONL file.
 struct DatasetOptions {
   std::string name =
-      "chain_sums";  // "chain_sums", or the path of a file with {"prompt", "answer", ...} lines
-  data::ChainSumOptions chain_sums;
+      "chain_sums";  // a built-in task, or the path of a file with {"prompt", "answer", ...} lines
+  data::TaskOptions tasks;
   std::string domain_column;  // metrics are also given by the values of this column; empty: not
   data::CurriculumOptions curriculum;
 };

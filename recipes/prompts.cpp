@@ -10,7 +10,11 @@
 namespace ponder::recipes {
 namespace {
 
-constexpr const char* kChainSums = "chain_sums";
+bool is_task(const std::string& name) {
+  const std::vector<std::string> names = data::task_names();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
 // Held-out problems are the same for every seed of a run, so that seeds can be compared.
 constexpr uint64_t kHeldOutSeed = 0;
 
@@ -53,11 +57,7 @@ std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
 PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
                            const policy::Tokenizer& tokenizer, int64_t context)
     : options_(options), seed_(seed), tokenizer_(tokenizer) {
-  if (options_.chain_sums.min_terms > options_.chain_sums.max_terms) {
-    core::throw_user("dataset.chain_sums: min_terms {} is above max_terms {}",
-                     options_.chain_sums.min_terms, options_.chain_sums.max_terms);
-  }
-  if (options_.name == kChainSums) return;
+  if (is_task(options_.name)) return data::check_task(options_.name, options_.tasks);
   if (options_.name.empty()) core::throw_user("dataset.name is empty: name a task or a JSONL file");
   for (data::Prompt& prompt : data::read_prompts(options_.name)) {
     check_length(encoded(prompt), options_.name, context);
@@ -78,8 +78,9 @@ data::Prompt PromptSource::encoded(data::Prompt prompt) const {
 }
 
 data::Prompt PromptSource::at(int64_t index) {
-  if (options_.name == kChainSums) {
-    return encoded(data::chain_sum_problem(seed_, index, options_.chain_sums, data::Split::kTrain));
+  if (is_task(options_.name)) {
+    return encoded(
+        data::task_problem(options_.name, seed_, index, options_.tasks, data::Split::kTrain));
   }
   const auto count = static_cast<int64_t>(train_.size());
   if (index / count != epoch_) {
@@ -91,8 +92,8 @@ data::Prompt PromptSource::at(int64_t index) {
 
 std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
   std::vector<data::Prompt> prompts;
-  if (options_.name == kChainSums) {
-    prompts = data::held_out_chain_sums(kHeldOutSeed, count, options_.chain_sums);
+  if (is_task(options_.name)) {
+    prompts = data::held_out_problems(options_.name, kHeldOutSeed, count, options_.tasks);
   } else {
     prompts.assign(held_out_.begin(),
                    held_out_.begin() + std::min<int64_t>(count, held_out_.size()));
@@ -104,8 +105,8 @@ std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
                                              const policy::Tokenizer& tokenizer) {
   std::vector<data::Prompt> prompts;
-  if (dataset == kChainSums) {
-    prompts = data::held_out_chain_sums(kHeldOutSeed, count, {});
+  if (is_task(dataset)) {
+    prompts = data::held_out_problems(dataset, kHeldOutSeed, count, {});
   } else {
     prompts = data::read_prompts(dataset);
     if (count < static_cast<int64_t>(prompts.size())) prompts.resize(count);

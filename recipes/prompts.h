@@ -43,7 +43,7 @@ class PromptSource {
   std::vector<int64_t> order_;                  // of train_ in that epoch
 };
 
-// Problems to evaluate on: a task's held-out ones by its name ("chain_sums"), or all of a JSONL
+// Problems to evaluate on: a task's held-out ones by its name ("countdown"), or all of a JSONL
 // file.
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
                                              const policy::Tokenizer& tokenizer);

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include "data/tasks.h"
+
 namespace ponder::data {
 namespace {
 
@@ -47,12 +49,12 @@ TEST(ChainSum, StepsAreWrittenAsTheyAreReckoned) {
 
 TEST(ChainSum, HeldOutProblemsAreNeverTrainedOn) {
   std::set<std::string> held_out;
-  for (const Prompt& prompt : held_out_chain_sums(0, 500, {})) {
+  for (const Prompt& prompt : held_out_problems("chain_sums", 0, 500, {})) {
     EXPECT_TRUE(is_held_out(prompt.id));
     EXPECT_TRUE(held_out.insert(prompt.id).second);
   }
   for (int64_t i = 0; i < 3000; ++i) {
-    EXPECT_FALSE(held_out.contains(chain_sum_problem(1, i, {}, Split::kTrain).id));
+    EXPECT_FALSE(held_out.contains(task_problem("chain_sums", 1, i, {}, Split::kTrain).id));
     const std::string text = corpus_document(1, i, {}).text;
     static const std::regex head("(?:User: |page: )([0-9+-]+)");
     std::smatch match;
@@ -72,12 +74,12 @@ TEST(ChainSum, AFewPercentOfAllAreHeldOut) {
 }
 
 TEST(ChainSum, NumberAndSeedMakeTheProblem) {
-  EXPECT_EQ(chain_sum_problem(1, 5, {}, Split::kTrain).id,
-            chain_sum_problem(1, 5, {}, Split::kTrain).id);
-  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id,
-            chain_sum_problem(1, 6, {}, Split::kTrain).id);
-  EXPECT_NE(chain_sum_problem(1, 5, {}, Split::kTrain).id,
-            chain_sum_problem(2, 5, {}, Split::kTrain).id);
+  EXPECT_EQ(task_problem("chain_sums", 1, 5, {}, Split::kTrain).id,
+            task_problem("chain_sums", 1, 5, {}, Split::kTrain).id);
+  EXPECT_NE(task_problem("chain_sums", 1, 5, {}, Split::kTrain).id,
+            task_problem("chain_sums", 1, 6, {}, Split::kTrain).id);
+  EXPECT_NE(task_problem("chain_sums", 1, 5, {}, Split::kTrain).id,
+            task_problem("chain_sums", 2, 5, {}, Split::kTrain).id);
 }
 
 TEST(Corpus, HasTheKindsInTheirShares) {
