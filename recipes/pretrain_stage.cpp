@@ -40,8 +40,9 @@ class PretrainStage : public Stage {
       : recipe_(recipe),
         trainee_(make_trainee(recipe)),
         save_dtype_(recipe.pretrain.save_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat) {
-    trainee_.held_out = data::held_out_problems("chain_sums", 0, recipe.eval.num_prompts,
-                                                {.chain_sums = recipe.pretrain.corpus.sums});
+    data::TaskOptions tasks;
+    tasks.chain_sums = recipe.pretrain.corpus.sums;
+    trainee_.held_out = data::held_out_problems("chain_sums", 0, recipe.eval.num_prompts, tasks);
     for (data::Prompt& prompt : trainee_.held_out)
       prompt.token_ids = trainee_.tokenizer.encode(prompt.text);
   }

@@ -57,7 +57,10 @@ std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
 PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
                            const policy::Tokenizer& tokenizer, int64_t context)
     : options_(options), seed_(seed), tokenizer_(tokenizer) {
-  if (is_task(options_.name)) return data::check_task(options_.name, options_.tasks);
+  if (is_task(options_.name)) {
+    data::check_task(options_.name, options_.tasks);
+    return;
+  }
   if (options_.name.empty()) core::throw_user("dataset.name is empty: name a task or a JSONL file");
   for (data::Prompt& prompt : data::read_prompts(options_.name)) {
     check_length(encoded(prompt), options_.name, context);

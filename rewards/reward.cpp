@@ -4,6 +4,7 @@
 
 #include "core/spelling.h"
 #include "rewards/code.h"
+#include "rewards/countdown.h"
 #include "rewards/instructions.h"
 #include "rewards/json_schema.h"
 #include "rewards/language.h"
@@ -44,6 +45,7 @@ const std::vector<std::pair<std::string, Maker>>& table() {
       {"format", make<ThinkAnswerFormat>},
       {"math", make<MathReward>},
       {"code", make_code},
+      {"countdown", make<Countdown>},
       {"tag_count", make<TagCount>},
       {"boxed", make<BoxedFormat>},
       {"one_answer", make<OneAnswer>},
