@@ -7,6 +7,7 @@
 #include <map>
 #include <vector>
 
+#include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <seccomp.h>
@@ -28,6 +29,8 @@ constexpr const char* kForbidden[] = {
     "get_kernel_syms", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "acct",
     "quotactl", "quotactl_fd", "syslog", "vhangup", "uselib", "nfsservctl", "_sysctl",
     "lookup_dcookie", "fanotify_init", "fanotify_mark",
+    // would tell what the host and other runs do with files that all can see
+    "inotify_init", "inotify_init1", "inotify_add_watch",
     // mounts and namespaces
     "mount", "umount", "umount2", "pivot_root", "chroot", "open_tree", "move_mount",
     "mount_setattr", "fsopen", "fsconfig", "fsmount", "fspick", "unshare", "setns",
@@ -69,7 +72,8 @@ struct ArgumentRule {
 const ArgumentRule kArgumentRules[] = {
     {SCMP_SYS(clone), 0, ArgumentRule::kNoBitOf, kNamespaceFlags},
     {SCMP_SYS(socketpair), 0, ArgumentRule::kOnly, AF_UNIX},
-    {SCMP_SYS(prlimit64), 0, ArgumentRule::kOnly, 0},  // oneself
+    {SCMP_SYS(prlimit64), 0, ArgumentRule::kOnly, 0},    // oneself
+    {SCMP_SYS(fcntl), 1, ArgumentRule::kNot, F_NOTIFY},  // as inotify
     {SCMP_SYS(ioctl), 1, ArgumentRule::kNot, TIOCSTI},
 };
 

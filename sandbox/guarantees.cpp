@@ -70,14 +70,13 @@ std::vector<Guarantee> probe_guarantees(const Options& options) {
   try {
     outcome = probe(host, slot);
   } catch (const core::RunError& error) {
-    return {{"isolation", "programs run in kernel namespaces of their own", State::kMissing,
+    return {{kIsolation, "programs run in kernel namespaces of their own", State::kMissing,
              error.what()}};
   }
   if (!outcome.started || !outcome.error.empty() || !outcome.has_status)
-    return {{"isolation", "programs run in kernel namespaces of their own", State::kMissing,
+    return {{kIsolation, "programs run in kernel namespaces of their own", State::kMissing,
              outcome.error.empty() ? "the box ended by itself" : outcome.error}};
-  guarantees.push_back({"isolation", "programs run in kernel namespaces of their own",
-                        State::kExact,
+  guarantees.push_back({kIsolation, "programs run in kernel namespaces of their own", State::kExact,
                         "user, PID, mount, network, IPC, UTS and cgroup namespaces"});
   for (const auto& promise : kPromises)
     guarantees.push_back(judge_promise(promise, outcome.report));

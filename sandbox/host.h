@@ -16,6 +16,9 @@
 
 namespace ponder::sandbox {
 
+// The guarantee without which nothing runs; the others can be given up by name.
+inline constexpr const char* kIsolation = "isolation";
+
 // A compiled program, or why there is none.
 struct Program {
   Fd binary;             // sealed
@@ -69,6 +72,9 @@ std::vector<std::string> environment(const Language& language);
 // Compiles under the compiler's own limits, or finds the program in the cache. Never null.
 std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language,
                                        const std::string& code, bool& from_cache);
+
+// Executes the first word of each of the language's commands. Throws UserError when it cannot.
+void check_language(Host& host, Slot& slot, const Language& language);
 
 // Runs the tests of a stdin/stdout request.
 Result run_program(Host& host, Slot& slot, const Request& request);

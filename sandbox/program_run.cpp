@@ -55,8 +55,10 @@ TestResult run_one(Host& host, Slot& slot, const Language& language, const std::
   const Fd input = test.input.empty() ? Fd() : sealed_file("stdin", test.input);
   RunSpec spec;
   spec.kind = warm ? RunKind::kScript : RunKind::kExec;
-  spec.argv = own_binary ? std::vector<std::string>{"./main"} : language.run;
-  spec.env = environment(language);
+  if (!warm) {
+    spec.argv = own_binary ? std::vector<std::string>{"./main"} : language.run;
+    spec.env = environment(language);
+  }
   ActiveRun::Inputs inputs;
   if (own_binary) {
     inputs.binary = program->binary.get();
@@ -120,6 +122,20 @@ std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& l
   }
   host.cache.insert(key, program);
   return program;
+}
+
+void check_language(Host& host, Slot& slot, const Language& language) {
+  for (const auto* command : {&language.compile, &language.run}) {
+    if (command->empty()) continue;
+    RunSpec spec;
+    spec.argv = {command->front(), "--version"};  // whatever it makes of it: it can be executed
+    spec.env = environment(language);
+    Limits limits = compiler_limits();
+    limits.cpu_s = 1;
+    attempt(host, slot, false, limits, false,
+            [&](Worker& worker) { return ActiveRun(worker, spec, {}, limits, false); });
+  }
+  if (host.options.warm && language.name == "python") host.warm_box(slot);
 }
 
 Result run_program(Host& host, Slot& slot, const Request& request) {

@@ -13,15 +13,19 @@ namespace ponder::sandbox {
 namespace {
 
 void require_guarantees(const Options& options) {
-  std::vector<std::string> names, missing;
+  std::vector<std::string> names = {kIsolation}, missing;
   for (const auto& guarantee : probe_guarantees(options)) {
     names.push_back(guarantee.name);
     const auto& allowed = options.allow_weaker;
     if (guarantee.state != Guarantee::State::kMissing) continue;
-    if (std::find(allowed.begin(), allowed.end(), guarantee.name) != allowed.end()) continue;
-    missing.push_back(fmt::format(
-        "[sandbox] this machine does not give '{}' ({}): {}; --allow-weaker {} runs without it",
-        guarantee.name, guarantee.what, guarantee.detail, guarantee.name));
+    const bool dispensable = guarantee.name != kIsolation;
+    if (dispensable && std::find(allowed.begin(), allowed.end(), guarantee.name) != allowed.end())
+      continue;
+    missing.push_back(
+        fmt::format("[sandbox] this machine does not give '{}' ({}): {}; {}", guarantee.name,
+                    guarantee.what, guarantee.detail,
+                    dispensable ? fmt::format("--allow-weaker {} runs without it", guarantee.name)
+                                : "nothing is run without it"));
   }
   for (const auto& name : options.allow_weaker)
     if (std::find(names.begin(), names.end(), name) == names.end())
@@ -70,6 +74,15 @@ struct Sandbox::Impl {
   std::vector<Slot*> free;
 };
 
+struct Sandbox::Lease {
+  explicit Lease(Impl& pool) : impl(pool), slot(pool.acquire()) {}
+  ~Lease() { impl.release(slot); }
+  Lease(const Lease&) = delete;
+  Lease& operator=(const Lease&) = delete;
+  Impl& impl;
+  Slot& slot;
+};
+
 Sandbox::Sandbox(Options options) {
   require_guarantees(options);
   impl_ = std::make_unique<Impl>(std::move(options));
@@ -77,12 +90,13 @@ Sandbox::Sandbox(Options options) {
 
 Sandbox::~Sandbox() = default;
 
+void Sandbox::check_language(const std::string& language) {
+  const Lease lease(*impl_);
+  ponder::sandbox::check_language(impl_->host, lease.slot, impl_->host.language(language));
+}
+
 Result Sandbox::run(const Request& request) {
-  struct Lease {
-    Impl& impl;
-    Slot& slot;
-    ~Lease() { impl.release(slot); }
-  } lease{*impl_, impl_->acquire()};
+  const Lease lease(*impl_);
   return request.function ? run_function(impl_->host, lease.slot, request)
                           : run_program(impl_->host, lease.slot, request);
 }

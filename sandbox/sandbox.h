@@ -144,12 +144,17 @@ class Sandbox {
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;
 
+  // Tries the compiler and the interpreter of `language` inside a box: throws UserError now, rather
+  // than at the first run, when one is missing or the unprivileged user may not execute it.
+  void check_language(const std::string& language);
+
   // Never throws for what the program does. Throws UserError for an unknown language or an unusable
   // one.
   Result run(const Request& request);
 
  private:
   struct Impl;
+  struct Lease;
   std::unique_ptr<Impl> impl_;
 };
 

@@ -3,6 +3,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 
 #include <fcntl.h>
 #include <poll.h>
@@ -52,13 +53,22 @@ std::string first_answer(int socket, const char* what) {
   return status.kind == StatusKind::kStarted ? "" : status.text;
 }
 
+// False in a user namespace that knows few users (a rootless container): its root has no privilege
+// outside, so there is none to drop.
+bool exists_here(unsigned user) {
+  std::ifstream map("/proc/self/uid_map");
+  for (uint64_t first = 0, outside = 0, count = 0; map >> first >> outside >> count;)
+    if (user >= first && user - first < count) return true;
+  return false;
+}
+
 }  // namespace
 
 Worker::Worker(const BoxConfig& config, const std::string& name)
     : cgroup_(config.layout, name), filter_(config.filter) {
   spawn();
   BoxSetup setup;
-  setup.drop_root = geteuid() == 0;
+  setup.drop_root = geteuid() == 0 && exists_here(kOuterId);
   setup.readonly_paths = config.readonly_paths;
   setup.file_names = {"zygote.so", "driver.py", "rehearsal.py"};
   setup.cgroup_dirs = cgroup_.dirs();

@@ -160,6 +160,8 @@ TEST(Filter, ArgumentsDecide) {
   EXPECT_EQ(answer(number("socketpair"), AF_INET), refused(ENOSYS));
   EXPECT_EQ(answer(number("prlimit64"), 0), SECCOMP_RET_ALLOW);
   EXPECT_EQ(answer(number("prlimit64"), 1), refused(ENOSYS));
+  EXPECT_EQ(answer(number("fcntl"), 0, F_NOTIFY), refused(ENOSYS));
+  EXPECT_EQ(answer(number("fcntl"), 0, F_GETFL), SECCOMP_RET_ALLOW);
   EXPECT_EQ(answer(number("ioctl"), 0, TIOCGWINSZ), SECCOMP_RET_ALLOW);
   EXPECT_EQ(answer(number("ioctl"), 0, TIOCSTI), refused(ENOSYS));
   // The kernel reads 32 bits: bits above change nothing.

@@ -126,6 +126,43 @@ struct Hack {
 // add() must not pass `assert add(2, 3) == 5`. Each is a trick against graders that share a process
 // with the candidate.
 const Hack kHacks[] = {
+    {"HeapSearch",
+     "import gc\ndef add(a, b):\n    found = [x for o in gc.get_objects() for x in "
+     "(o.values() if type(o) is dict else ()) if x == 5 and type(x) is float]\n    return found[0] "
+     "if found else 0"},
+    {"Tracing",
+     "import sys\ndef t(f, e, a): return t\ndef add(a, b):\n    sys.settrace(t); "
+     "sys.setprofile(t); return 0"},
+    {"InfiniteGenerator", "def add(a, b):\n    while True: yield 5"},
+    {"CountForEver", "import itertools\ndef add(a, b): return itertools.count(5)"},
+    {"HugeInteger", "def add(a, b): return 1 << (1 << 27)"},
+    {"ForgedFractionOfText",
+     "import os, struct\nq = struct.Struct('<Q').pack\ndef add(a, b):\n    head = b't' + q(2) + "
+     "b'i' + q(1) + b'\\0' + b'T'\n    text = b'1E+99999999'\n    body = b'R' + q(2) + b'u' + "
+     "q(len(text)) + text + b'i' + q(1) + b'\\1'\n    for raw in (head, body): os.write(4, "
+     "q(len(raw)) + raw)\n    return 0"},
+    {"ForgedCollidingSet",
+     "import os, struct\nq = struct.Struct('<Q').pack\ndef add(a, b):\n    head = b't' + q(2) + "
+     "b'i' + q(1) + b'\\0' + b'T'\n    n = 60000\n    body = b's' + q(n) + b''.join(b'i' + q(12) "
+     "+ (i * (2 ** 61 - 1)).to_bytes(12, 'little') for i in range(n))\n    for raw in (head, "
+     "body):\n"
+     "        raw = q(len(raw)) + raw\n        while raw: raw = raw[os.write(4, raw):]\n    return "
+     "0"},
+    {"ForgedMemoryBomb",
+     "import os, struct\nq = struct.Struct('<Q').pack\ndef add(a, b):\n    head = b't' + q(2) + "
+     "b'i' + q(1) + b'\\0' + b'T'\n    n = 40 << 20\n    os.write(4, q(len(head)) + head + q(n + "
+     "9) + b'l' + q(n))\n    part = b'd' * (1 << 16)\n    while n:\n        n -= os.write(4, "
+     "(b'l' + q(0)) * 6000)"},
+    {"ForgedDepth",
+     "import os, struct\nq = struct.Struct('<Q').pack\ndef add(a, b):\n    raw = (b'l' + q(1)) * "
+     "100000\n    for _ in range(2): os.write(4, q(len(raw)) + raw)\n    return 0"},
+    {"HugeFrame",
+     "import os, struct\ndef add(a, b): os.write(4, struct.pack('<Q', 1 << 62)); return 0"},
+    {"ClosedPipes", "import os\ndef add(a, b): os.close(3); os.close(4); return 0"},
+    {"NotANumber", "def add(a, b): return float('nan')"},
+    {"FinalizerAnswers",
+     "import os\nclass E:\n    def __del__(self): os.write(5, b'called\\n') if False else "
+     "print('passed')\ndef add(a, b): E(); return 0"},
     {"ExitAtImport", "import sys; sys.exit(0)"},
     {"HardExitAtCall", "import os\ndef add(a, b): os._exit(0)"},
     {"ExitHandler",

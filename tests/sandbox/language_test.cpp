@@ -100,7 +100,10 @@ TEST(Language, AMissingInterpreterIsTheUsersFault) {
   python.run[0] = "/usr/bin/no-such-python";
   options.languages = {python};
   Sandbox sandbox(options);
+  EXPECT_THROW(sandbox.check_language("python"), core::UserError);
   EXPECT_THROW(sandbox.run(Request{}), core::UserError);
+  EXPECT_NO_THROW(sandbox.check_language("cpp"));
+  EXPECT_THROW(sandbox.check_language("pyhton"), core::UserError);
 }
 
 }  // namespace

@@ -87,7 +87,8 @@ TEST(Soak, FiveThousandRunsLeaveNothingBehind) {
         const Result result = sandbox.run(nth_request(i));
         ASSERT_NE(result.verdict, Verdict::kInternalError) << i << ": " << result.reason;
         const bool should_pass = i % 8 == 0 || i % 8 >= 3;
-        ASSERT_EQ(result.passed, should_pass) << i << ": " << verdict_code(result.verdict) << result.reason;
+        ASSERT_EQ(result.passed, should_pass)
+            << i << ": " << verdict_code(result.verdict) << result.reason;
       }
     };
     const auto run_all = [&](int count) {

@@ -87,7 +87,8 @@ TEST_P(EveryBox, ReportsExitStatusSignalAndUse) {
 }
 
 TEST_P(EveryBox, KeepsOutputUpToTheLimitAndSaysThatItIsCut) {
-  Request request = script("print('x' * 100, end='', flush=True); import sys; sys.stderr.write('y' * 5000)");
+  Request request =
+      script("print('x' * 100, end='', flush=True); import sys; sys.stderr.write('y' * 5000)");
   request.limits.output_bytes = 1000;
   const Result result = sandbox().run(request);
   EXPECT_EQ(result.out, std::string(100, 'x'));
