@@ -5,6 +5,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cli/bench_fp8.h"
 #include "cli/bench_rollout.h"
 #include "cli/bench_sandbox.h"
 #include "cli/commands.h"
@@ -54,7 +55,7 @@ void add_rollout(CLI::App& bench) {
 
 void add_bench(CLI::App& app) {
   CLI::App* bench =
-      app.add_subcommand("bench", "figures of this machine as JSON: rollout, math, sandbox");
+      app.add_subcommand("bench", "figures of this machine as JSON: rollout, fp8, math, sandbox");
   bench->require_subcommand(1);
   bench->footer("Example:\n  ponder bench sandbox --seconds 2");
 
@@ -81,6 +82,20 @@ void add_bench(CLI::App& app) {
   math_verb->footer("Example:\n  ponder bench math --cases tests/cases/math");
   math_verb->callback(
       [math] { fmt::print("{}\n", rewards::bench_math(math->cases, math->seconds).dump(2)); });
+
+  struct Fp8Bench {
+    int64_t tokens = 1024, features = 2048;
+  };
+  auto fp8 = std::make_shared<Fp8Bench>();
+  CLI::App* fp8_verb = bench->add_subcommand("fp8", "error of FP8 products against float32");
+  fp8_verb->add_option("--tokens", fp8->tokens, "rows of the input")
+      ->check(whole(1))
+      ->capture_default_str();
+  fp8_verb->add_option("--features", fp8->features, "inputs and outputs of the linear")
+      ->check(whole(1))
+      ->capture_default_str();
+  fp8_verb->footer("Example:\n  ponder bench fp8 --features 4096");
+  fp8_verb->callback([fp8] { fmt::print("{}\n", bench_fp8(fp8->tokens, fp8->features).dump(2)); });
 }
 
 }  // namespace ponder::cli

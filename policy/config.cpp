@@ -57,6 +57,11 @@ void read_common(const ConfigKeys& keys, ModelConfig& config) {
 
 }  // namespace
 
+bool is_block_fp8(const json& quantization) {
+  return quantization.is_object() && quantization.value("quant_method", json()) == "fp8" &&
+         quantization.value("weight_block_size", json()) == json({128, 128});
+}
+
 ModelConfig parse_config(const std::string& text, const std::string& name) {
   const json object = parse_object(text, name);
   const ConfigKeys keys(object, name);
@@ -68,8 +73,8 @@ ModelConfig parse_config(const std::string& text, const std::string& name) {
   read_common(keys, config);
   config.rope = read_rope(keys, config.max_position_embeddings);
   architecture.read(keys, config);
-  keys.require(!keys.has("quantization_config"),
-               "quantization_config: quantised weights are not supported by this version");
+  keys.require(!keys.has("quantization_config") || is_block_fp8(object["quantization_config"]),
+               "quantization_config: expected quant_method fp8 with weight_block_size [128, 128]");
   return config;
 }
 

@@ -88,6 +88,10 @@ struct ModelConfig {
   }
 };
 
+// A config.json's "quantization_config" says what DeepSeek-V3's does: F8_E4M3 weights with a scale
+// for each 128 x 128 block. They are decoded when they are loaded.
+bool is_block_fp8(const nlohmann::json& quantization);
+
 // Reads dir/config.json (and eos_token_id of dir/generation_config.json where there is one). Throws
 // UserError that names file and key: missing file, broken JSON, unknown model_type, missing or
 // impossible values, options not supported.

@@ -1,8 +1,10 @@
 #include "policy/convert.h"
 
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include <ATen/ATen.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -13,6 +15,7 @@
 #include "policy/gguf_tokenizer.h"
 #include "policy/gguf_weights.h"
 #include "policy/hf_folder.h"
+#include "policy/model.h"
 #include "policy/safetensors.h"
 #include "policy/tokenizer.h"
 
@@ -99,12 +102,39 @@ ConvertReport write_weights(const fs::path& folder, std::vector<TensorSource> so
   return report;
 }
 
+// Every tensor that the architecture has must be there in its shape; none may be there twice.
+void check_complete(const std::vector<TensorSource>& sources, const ModelConfig& config,
+                    const std::string& where) {
+  std::map<std::string, at::IntArrayRef> found;
+  for (const TensorSource& source : sources) {
+    if (!found.emplace(source.name, source.shape).second)
+      core::throw_user("{}: two tensors stand for '{}'", where, source.name);
+  }
+  const Model model = Model::meta(config);
+  for (const Parameter& p : model.parameters()) {
+    const auto shape = found.find(p.name);
+    if (shape == found.end()) {
+      core::throw_user("{}: no tensor stands for '{}' of a {}", where, p.name, config.model_type);
+    }
+    if (shape->second != p.tensor.sizes()) {
+      core::throw_user("{}: the tensor that stands for '{}' has shape [{}], expected [{}]", where,
+                       p.name, fmt::join(shape->second, ", "), fmt::join(p.tensor.sizes(), ", "));
+    }
+    found.erase(shape);
+  }
+  if (!found.empty()) {
+    core::throw_user("{}: the tensor that stands for '{}' belongs to no part of a {}", where,
+                     found.begin()->first, config.model_type);
+  }
+}
+
 ConvertReport convert_gguf(const fs::path& in, const fs::path& folder,
                            const ConvertOptions& options) {
   const GgufFile file(in);
   const Json config = gguf_config_json(file.content(), dtype_text(options.dtype));
   const ModelConfig parsed = parse_config(config.dump(), in.string());
   const std::vector<TensorSource> weights = gguf_weights(file, config, options.dtype);
+  check_complete(weights, parsed, in.string());
   write_json(folder / "config.json", config);
   write_json(folder / "generation_config.json", gguf_generation_config(file.content()));
   core::write_file_atomic(folder / "tokenizer.json", gguf_tokenizer_json(file.content()).dump());
@@ -126,9 +156,7 @@ Json decoded_config(const fs::path& path, at::ScalarType dtype) {
   if (!config.is_object())
     core::throw_user("{}: expected a JSON object, found {}", path.string(), config.type_name());
   if (const auto quantized = config.find("quantization_config"); quantized != config.end()) {
-    const bool v3 = quantized->is_object() && quantized->value("quant_method", Json()) == "fp8" &&
-                    quantized->value("weight_block_size", Json()) == Json({128, 128});
-    if (!v3) {
+    if (!is_block_fp8(*quantized)) {
       core::throw_user(
           "{}: quantization_config: expected quant_method fp8 with weight_block_size [128, 128], "
           "found {}",

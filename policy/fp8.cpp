@@ -1,6 +1,5 @@
 #include "policy/fp8.h"
 
-#include <algorithm>
 #include <vector>
 
 #include <ATen/ATen.h>
@@ -14,25 +13,6 @@ namespace {
 
 int64_t tiles(int64_t size, int64_t tile) {
   return (size + tile - 1) / tile;
-}
-
-// Rows of one row of tiles: first and one past the last.
-struct Span {
-  int64_t begin, end;
-};
-
-// Scale of each tile in the row of tiles over `rows`; x [rows, cols].
-void find_scales(const float* x, Span rows, int64_t cols, int64_t tile_cols, bool power_of_two,
-                 float* scales) {
-  std::fill_n(scales, tiles(cols, tile_cols), 0.0f);
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    for (int64_t c = 0; c < cols; ++c) {
-      float& greatest = scales[c / tile_cols];
-      greatest = std::max(greatest, std::abs(x[r * cols + c]));
-    }
-  }
-  for (int64_t t = 0; t < tiles(cols, tile_cols); ++t)
-    scales[t] = tile_scale(scales[t], power_of_two);
 }
 
 // Values of the 256 codes.
@@ -65,16 +45,11 @@ Fp8Matrix quantize_fp8(const at::Tensor& x, Fp8Tile tile, Fp8Scale scale) {
   const float* data = plain.const_data_ptr<float>();
   auto* codes = static_cast<uint8_t*>(out.values.data_ptr());
   auto* scales = out.scales.data_ptr<float>();
-  const int64_t scale_cols = out.scales.size(1);
-  at::parallel_for(0, out.scales.size(0), 1, [&](int64_t first, int64_t last) {
+  at::parallel_for(0, out.scales.numel(), 32, [&](int64_t first, int64_t last) {
     for (int64_t t = first; t < last; ++t) {
-      const Span span{t * tile.rows, std::min(rows, (t + 1) * tile.rows)};
-      float* own = scales + t * scale_cols;
-      find_scales(data, span, cols, tile.cols, scale == Fp8Scale::kPowerOfTwo, own);
-      for (int64_t r = span.begin; r < span.end; ++r) {
-        for (int64_t c = 0; c < cols; ++c)
-          codes[r * cols + c] = to_e4m3(data[r * cols + c] / own[c / tile.cols]);
-      }
+      const TileView view = tile_at(t, rows, cols, tile.rows, tile.cols);
+      scales[t] = tile_scale(greatest_in_tile(data, view), scale == Fp8Scale::kPowerOfTwo);
+      encode_tile(data, codes, scales[t], view);
     }
   });
   return out;

@@ -56,4 +56,48 @@ PONDER_HOST_DEVICE inline float tile_scale(float greatest, bool power_of_two) {
   return ldexpf(1.0f, part == 0.5f ? exponent - 1 : exponent);
 }
 
+// A rectangle of a row-major matrix: one tile.
+struct TileView {
+  int64_t row_begin = 0, row_end = 0;
+  int64_t col_begin = 0, col_end = 0;
+  int64_t stride = 0;  // between rows
+};
+
+// The part of a tile that one of several threads does; the default is all of it.
+struct TileShare {
+  int64_t row_first = 0, row_step = 1;
+  int64_t col_first = 0, col_step = 1;
+};
+
+// The greatest magnitude in this share; NaN does not count.
+PONDER_HOST_DEVICE inline float greatest_in_tile(const float* x, TileView tile,
+                                                 TileShare share = TileShare{}) {
+  float greatest = 0;
+  for (int64_t r = tile.row_begin + share.row_first; r < tile.row_end; r += share.row_step) {
+    for (int64_t c = tile.col_begin + share.col_first; c < tile.col_end; c += share.col_step) {
+      const float size = fabsf(x[r * tile.stride + c]);
+      if (size > greatest) greatest = size;
+    }
+  }
+  return greatest;
+}
+
+// Writes the codes of this share at the values' own places.
+PONDER_HOST_DEVICE inline void encode_tile(const float* x, uint8_t* codes, float scale,
+                                           TileView tile, TileShare share = TileShare{}) {
+  for (int64_t r = tile.row_begin + share.row_first; r < tile.row_end; r += share.row_step) {
+    for (int64_t c = tile.col_begin + share.col_first; c < tile.col_end; c += share.col_step)
+      codes[r * tile.stride + c] = to_e4m3(x[r * tile.stride + c] / scale);
+  }
+}
+
+// Tile number `index` of a matrix [rows, cols], counted along rows of tiles.
+PONDER_HOST_DEVICE inline TileView tile_at(int64_t index, int64_t rows, int64_t cols,
+                                           int64_t tile_rows, int64_t tile_cols) {
+  const int64_t across = (cols + tile_cols - 1) / tile_cols;
+  const int64_t row = index / across * tile_rows, col = index % across * tile_cols;
+  return {row, row + tile_rows < rows ? row + tile_rows : rows, col,
+          col + tile_cols < cols ? col + tile_cols : cols, cols};
+}
+
 }  // namespace ponder::policy

@@ -32,6 +32,7 @@ void write_json(const std::filesystem::path& path, const nlohmann::json& object)
 void save_hf_folder(const Model& model, at::ScalarType dtype,
                     const std::filesystem::path& tokenizer_dir, const std::filesystem::path& dir) {
   nlohmann::json config = model.config().raw;
+  config.erase("quantization_config");  // FP8 weights were decoded when they were loaded
   // Says what the weights hold, where transformers had written a number without the modules.
   if (config.contains("num_nextn_predict_layers"))
     config["num_nextn_predict_layers"] = model.num_mtp();

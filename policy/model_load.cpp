@@ -61,7 +61,8 @@ void refuse_surplus(const WeightFolder& folder, const Model& model) {
   for (const Parameter& p : model.parameters()) known.insert(p.name);
   for (const Parameter& p : model.shared_parameters()) known.insert(p.name);
   for (const std::string& name : folder.names()) {
-    if (known.contains(name) || may_be_ignored(name, config) || folder.is_block_scale(name)) continue;
+    if (known.contains(name) || may_be_ignored(name, config) || folder.is_block_scale(name))
+      continue;
     throw_user("{}: unexpected tensor '{}': config.json describes a {} without it",
                folder.path().string(), name, config.model_type);
   }

@@ -54,6 +54,12 @@ void bind(core::Binder& b, PretrainOptions& o) {
   b.choice<std::string>("save_dtype", o.save_dtype,
                         {{"bfloat16", "bfloat16"}, {"float32", "float32"}},
                         "of the weights in checkpoints");
+  b.choice<policy::LinearPrecision>(
+      "linear_precision", o.linear_precision,
+      {{"float32", policy::LinearPrecision::kAsStored},
+       {"bfloat16", policy::LinearPrecision::kBFloat16},
+       {"fp8", policy::LinearPrecision::kFp8}},
+      "of the layers' matrix products; fp8 is DeepSeek-V3's, emulated (docs/results/fp8.md)");
   b.table("corpus", o.corpus);
 }
 

@@ -8,6 +8,7 @@
 #include "core/recipe.h"
 #include "data/difficulty.h"
 #include "data/tasks.h"
+#include "policy/linear.h"
 #include "policy/optimizer.h"
 #include "recipes/grpo_options.h"
 #include "rewards/scorer.h"
@@ -60,6 +61,8 @@ struct PretrainOptions {
   double prompt_loss_weight = 0.1;      // of tokens that a user would have written
   double bias_update_rate = 0.005;      // gamma of the auxiliary-loss-free balancing
   std::string save_dtype = "bfloat16";  // of the weights in checkpoints
+  // What the layers' projections multiply in; master weights and everything else stay float32.
+  policy::LinearPrecision linear_precision = policy::LinearPrecision::kAsStored;
   data::CorpusOptions corpus;
 };
 void bind(core::Binder& b, PretrainOptions& options);

@@ -29,6 +29,8 @@ struct EncodedDocument {
 Trainee make_trainee(const PretrainRecipe& recipe) {
   policy::Model model =
       policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed);
+  model.for_each_linear(
+      [&](policy::Linear& linear) { linear.precision = recipe.pretrain.linear_precision; });
   const std::vector<policy::Parameter> trained = model.parameters();
   return Trainee(std::move(model), trained, recipe.model_name_or_path, recipe.reward,
                  recipe.optimizer);
