@@ -1,3 +1,5 @@
+#include "policy/model.h"
+
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
@@ -11,9 +13,10 @@
 
 #include "cli/commands.h"
 #include "cli/model_convert.h"
-#include "cli/policy_files.h"
+#include "cli/model_inspect.h"
 #include "core/error.h"
 #include "policy/ops.h"
+#include "policy/tokenizer.h"
 
 namespace ponder::cli {
 namespace {
@@ -23,6 +26,7 @@ using nlohmann::json;
 struct ModelRequest {
   std::filesystem::path model;
   std::string input = "-";
+  std::string dtype = "float32";
   bool special = false;
   bool decode = false;
 };
@@ -65,7 +69,8 @@ std::vector<int64_t> tokens_of(const json& object, const std::string& where, int
 }
 
 void run_logprobs(const ModelRequest& request) {
-  const policy::Model model = policy::Model::load(request.model);
+  const policy::Model model =
+      policy::Model::load(request.model, request.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
   const at::NoGradGuard no_grad;
   for_each_line(request.input, [&](const json& object, const std::string& where) -> json {
     const std::vector<int64_t> tokens = tokens_of(object, where, model.config().vocab_size);
@@ -97,27 +102,6 @@ void run_tokenize(const ModelRequest& request) {
   });
 }
 
-void run_inspect(const ModelRequest& request) {
-  const PolicyFiles policy = load_policy(request.model);
-  const policy::ModelConfig& c = policy.model.config();
-  fmt::print(
-      "{}: {}, {} parameters, {} layers ({} of them mixtures of {} experts), hidden {}, {} heads, "
-      "vocabulary {}, context {}\n",
-      request.model.string(), c.model_type, policy::parameter_count(policy.model),
-      c.num_hidden_layers, policy.model.num_moe_layers(), c.moe.n_routed_experts, c.hidden_size,
-      c.num_attention_heads, c.vocab_size, c.max_position_embeddings);
-  fmt::print(
-      "cache: {} bytes a token; plain multi-head attention would take {}\n",
-      policy.model.cache_bytes_per_token(),
-      4 * c.num_hidden_layers * c.num_attention_heads * (c.mla.qk_head_dim() + c.mla.v_head_dim));
-  for (const policy::Parameter& p : policy.model.parameters()) {
-    std::string shape;
-    for (const int64_t size : p.tensor.sizes())
-      shape += fmt::format("{}{}", shape.empty() ? "" : ", ", size);
-    fmt::print("  {} [{}]\n", p.name, shape);
-  }
-}
-
 }  // namespace
 
 void add_model(CLI::App& app) {
@@ -131,12 +115,14 @@ void add_model(CLI::App& app) {
     verb->callback([request, run] { run(*request); });
     return verb;
   };
-  add("inspect", "size, shape and every tensor", run_inspect)
-      ->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
+  add_model_inspect(*model);
   CLI::App* logprobs = add(
       "logprobs", "{\"tokens\"} lines to {\"logprobs\"} lines: log p of each token but the first",
       run_logprobs);
   logprobs->add_option("--input", request->input, "a JSONL file, - for stdin")
+      ->capture_default_str();
+  logprobs->add_option("--dtype", request->dtype, "of weights and activations")
+      ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
   logprobs->footer(
       "Example:\n  echo '{\"tokens\": [5, 6, 7]}' | ponder model logprobs --model "

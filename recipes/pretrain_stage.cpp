@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/timer.h"
+#include "policy/mtp_training.h"
 #include "policy/ops.h"
 #include "recipes/trainee.h"
 
@@ -15,10 +16,23 @@ namespace {
 // Documents laid end to end: token t of a document is trained to predict token t + 1.
 struct TextBatch {
   policy::PackedInput input;
-  at::Tensor indices;  // int64 [targets]: states that predict
-  at::Tensor targets;  // int64 [targets]
-  at::Tensor weights;  // float32 [targets]
+  at::Tensor targets;  // int64 [targets]: places of the predicted tokens
+  at::Tensor weights;  // float32 [tokens]: of each token as a target
   int64_t next_document = 0;
+
+  // Cross entropy of the tokens at `places`, predicted by `states`, weighted and summed.
+  struct Loss {
+    at::Tensor sum;
+    at::Tensor entropies;
+  };
+  Loss loss(const at::Tensor& states, const at::Tensor& places, const at::Tensor& output) const {
+    const policy::TokenLogprobs logprobs =
+        policy::token_logprobs(states, output, input.token_ids.index_select(0, places), 1.0);
+    return {(logprobs.logprobs * weights.index_select(0, places)).sum().neg(), logprobs.entropies};
+  }
+  double weight_of(const at::Tensor& places) const {
+    return weights.index_select(0, places).sum().item<double>();
+  }
 };
 
 struct EncodedDocument {
@@ -57,33 +71,40 @@ class PretrainStage : public Stage {
     const PretrainOptions& o = recipe_.pretrain;
     const TextBatch batch = next_batch();
     next_document_ = batch.next_document;
-    const at::Tensor loads =
-        at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong);
-    policy::MoeRecord record{.loads = loads};
+    policy::MoeRecord record{
+        .loads =
+            at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong),
+        .balance = o.aux_loss_alpha > 0 ? o.aux_loss_level : policy::BalanceLevel::kNone};
     const at::Tensor hidden = model.forward(batch.input, &record);
-    const policy::TokenLogprobs logprobs = policy::token_logprobs(
-        hidden.index_select(0, batch.indices), model.output_weight(), batch.targets, 1.0);
+    const TextBatch::Loss main =
+        batch.loss(hidden.index_select(0, batch.targets - 1), batch.targets, model.output_weight());
+    Metrics metrics;
     // A constant divisor: a batch with few tokens moves the weights less.
-    const at::Tensor loss =
-        (logprobs.logprobs * batch.weights).sum().neg() / static_cast<double>(o.tokens_per_step);
+    at::Tensor loss = main.sum / static_cast<double>(o.tokens_per_step);
+    if (model.num_mtp() > 0 && o.mtp_loss_weight > 0)
+      loss = loss + mtp_loss(batch, hidden, record, metrics);
+    if (record.balance_loss.defined()) {
+      loss = loss + o.aux_loss_alpha * record.balance_loss;
+      metrics["moe/aux_loss"] = record.balance_loss.item<double>();
+    }
     loss.backward();
     const double rate = policy::learning_rate_at(recipe_.optimizer, step - 1, o.max_steps);
     context.before_update();
     const policy::AdamW::StepResult result = trainee_.optimizer.step(rate);
     if (!result.applied)
       core::throw_run("step {}: the gradient is not finite: lower optimizer.learning_rate", step);
-    model.update_balance_biases(loads, o.bias_update_rate);
-    num_tokens_ += batch.input.cu_seqlens.back();
-    const double weight = batch.weights.sum().item<double>();
-    return {{"loss", loss.item<double>() * static_cast<double>(o.tokens_per_step) / weight},
-            {"entropy", logprobs.entropies.detach().mean().item<double>()},
-            {"grad_norm", result.grad_norm},
-            {"learning_rate", rate},
-            {"num_tokens", static_cast<double>(num_tokens_)},
-            {"moe/max_violation", max_violation(loads)},
-            {"timing_s/step", watch.seconds()},
-            {"perf/tokens_per_s",
-             static_cast<double>(batch.input.cu_seqlens.back()) / watch.seconds()}};
+    model.update_balance_biases(record.loads, o.bias_update_rate);
+    const int64_t tokens = batch.input.cu_seqlens.back();
+    num_tokens_ += tokens;
+    metrics.insert({{"loss", main.sum.item<double>() / batch.weight_of(batch.targets)},
+                    {"entropy", main.entropies.detach().mean().item<double>()},
+                    {"grad_norm", result.grad_norm},
+                    {"learning_rate", rate},
+                    {"num_tokens", static_cast<double>(num_tokens_)},
+                    {"moe/max_violation", max_violation(record.loads)},
+                    {"timing_s/step", watch.seconds()},
+                    {"perf/tokens_per_s", static_cast<double>(tokens) / watch.seconds()}});
+    return metrics;
   }
 
   Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
@@ -125,9 +146,25 @@ class PretrainStage : public Stage {
     return out;
   }
 
+  // lambda / D times the sum over the D modules' losses, DeepSeek-V3 (arXiv:2412.19437) eq. 25,
+  // with the divisor of the loss itself.
+  at::Tensor mtp_loss(const TextBatch& batch, const at::Tensor& hidden, policy::MoeRecord& record,
+                      Metrics& metrics) const {
+    const policy::Model& model = trainee_.model;
+    at::Tensor total = at::zeros({});
+    double weight = 0;
+    for (const policy::MtpStates& part : mtp_states(model, batch.input, hidden, &record)) {
+      total = total + batch.loss(part.states, part.targets, model.output_weight()).sum;
+      weight += batch.weight_of(part.targets);
+    }
+    metrics["mtp/loss"] = weight > 0 ? total.item<double>() / weight : 0;
+    return total * (recipe_.pretrain.mtp_loss_weight /
+                    static_cast<double>(model.num_mtp() * recipe_.pretrain.tokens_per_step));
+  }
+
   // Whole documents, as many as fit.
   TextBatch next_batch() const {
-    std::vector<int64_t> tokens, positions, indices, targets;
+    std::vector<int64_t> tokens, positions, targets;
     std::vector<float> weights;
     TextBatch batch;
     batch.input.cu_seqlens = {0};
@@ -137,12 +174,10 @@ class PretrainStage : public Stage {
       const size_t total = tokens.size() + document.tokens.size();
       if (!tokens.empty() && static_cast<int64_t>(total) > recipe_.pretrain.tokens_per_step) break;
       for (size_t t = 0; t < document.tokens.size(); ++t) {
+        if (t > 0) targets.push_back(static_cast<int64_t>(tokens.size()));
         tokens.push_back(document.tokens[t]);
         positions.push_back(static_cast<int64_t>(t));
-        if (t + 1 == document.tokens.size()) continue;
-        indices.push_back(static_cast<int64_t>(tokens.size()) - 1);
-        targets.push_back(document.tokens[t + 1]);
-        const bool prompt = t + 1 < document.prompt_tokens;
+        const bool prompt = t < document.prompt_tokens;
         weights.push_back(prompt ? static_cast<float>(recipe_.pretrain.prompt_loss_weight) : 1.0f);
       }
       batch.input.cu_seqlens.push_back(static_cast<int32_t>(tokens.size()));
@@ -150,18 +185,17 @@ class PretrainStage : public Stage {
     }
     batch.input.token_ids = at::tensor(tokens);
     batch.input.positions = at::tensor(positions);
-    batch.indices = at::tensor(indices);
     batch.targets = at::tensor(targets);
     batch.weights = at::tensor(weights);
     return batch;
   }
 
   // V3's measure of imbalance: how far the fullest expert lies above the mean load, as a share of
-  // it; the worst layer.
+  // it; the worst layer. A layer that did not run is balanced.
   static double max_violation(const at::Tensor& loads) {
     if (loads.numel() == 0) return 0;
     const at::Tensor l = loads.to(at::kDouble);
-    return (std::get<0>(l.max(1)) / l.mean(1) - 1).max().item<double>();
+    return (std::get<0>(l.max(1)) / l.mean(1).clamp_min(1e-9) - 1).max().item<double>();
   }
 
   PretrainRecipe recipe_;

@@ -6,6 +6,7 @@
 
 #include "core/file.h"
 #include "policy/hf_folder.h"
+#include "policy/mtp_training.h"
 #include "tests/policy/oracle_models.h"
 #include "tests/support/temp_dir.h"
 
@@ -32,29 +33,55 @@ TEST_F(Architectures, LogProbsAgreeWithTransformers) {
   }
 }
 
-// Relative to each gradient's largest element, and to a thousandth of the largest of all: a
-// gradient that is 0 but for rounding has no direction of its own.
+// The model's gradients against those in a folder, each relative to its largest element, and to a
+// thousandth of the largest of all: a gradient that is 0 but for rounding has no direction.
+void expect_gradients(const Model& model, const std::filesystem::path& folder) {
+  const WeightFolder grads(folder);
+  double largest = 0;
+  for (const std::string& name : grads.names())
+    largest = std::max(largest, grads.tensor(name).abs().max().item<double>());
+  for (const Parameter& p : model.parameters()) {
+    if (!p.trainable || !grads.contains(p.name)) continue;
+    const at::Tensor want = grads.tensor(p.name);
+    const at::Tensor got = p.tensor.grad().defined() ? p.tensor.grad() : at::zeros_like(p.tensor);
+    const double scale = std::max(want.abs().max().item<double>(), 1e-3 * largest);
+    EXPECT_LE(max_difference(got, want) / scale, 1e-3) << p.name;
+  }
+}
+
 TEST_F(Architectures, GradientsOfEveryParameterAgree) {
   for (const auto& folder : folders()) {
     SCOPED_TRACE(folder.filename());
     const Model model = Model::load(folder);
     const Reference reference(folder);
-    const WeightFolder grads(folder / "grads");
     reference.logprobs(model.forward(reference.input), model.output_weight())
         .sum()
         .neg()
         .backward();
-    double largest = 0;
-    for (const std::string& name : grads.names())
-      largest = std::max(largest, grads.tensor(name).abs().max().item<double>());
-    for (const Parameter& p : model.parameters()) {
-      if (!p.trainable || !grads.contains(p.name)) continue;
-      const at::Tensor want = grads.tensor(p.name);
-      const at::Tensor got = p.tensor.grad().defined() ? p.tensor.grad() : at::zeros_like(p.tensor);
-      const double scale = std::max(want.abs().max().item<double>(), 1e-3 * largest);
-      EXPECT_LE(max_difference(got, want) / scale, 1e-3) << p.name;
-    }
+    expect_gradients(model, folder / "grads");
   }
+}
+
+TEST_F(Architectures, GradientsOfMultiTokenPredictionAgree) {
+  int64_t checked = 0;
+  for (const auto& folder : folders()) {
+    const Model model = Model::load(folder);
+    if (model.num_mtp() == 0) continue;
+    SCOPED_TRACE(folder.filename());
+    const Reference reference(folder);
+    std::vector<at::Tensor> logprobs;
+    for (const MtpStates& part :
+         mtp_states(model, reference.input, model.forward(reference.input))) {
+      const at::Tensor targets = reference.input.token_ids.index_select(0, part.targets);
+      logprobs.push_back(token_logprobs(part.states, model.output_weight(), targets, 1.0).logprobs);
+    }
+    ASSERT_EQ(static_cast<int64_t>(logprobs.size()), model.num_mtp());
+    EXPECT_LE(max_difference(at::cat(logprobs), reference.file.tensor("mtp_logprobs")), 1e-4);
+    at::cat(logprobs).sum().neg().backward();
+    expect_gradients(model, folder / "mtp_grads");
+    ++checked;
+  }
+  EXPECT_EQ(checked, 2);
 }
 
 // Positions [begin, end) of one sequence through the cache, whose blocks of 4 lie in reverse.

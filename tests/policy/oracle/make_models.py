@@ -5,8 +5,10 @@ usage: make_models.py FOLDER
 FOLDER/NAME/ is a Hugging Face folder (float32). Beside the weights:
   reference.safetensors  tokens [n] int64 and lengths [k] int64 of sequences laid end to end; logprobs [n - k] float32,
                          log p of every token but each sequence's first; bfloat16_logprobs, the same by transformers in
-                         bfloat16; for multi-token prediction mtp_logprobs [n - 2 k], log p of token i + 2 by the module
+                         bfloat16; for multi-token prediction mtp_logprobs, module by module and sequence by sequence:
+                         log p of token i + d + 2 by module d
   grads/                 d(sum of -logprobs) / d(weight) of every weight, named as the weights
+  mtp_grads/             the same of mtp_logprobs
   published.json         config.json with rope_theta and rope_scaling, as checkpoints before transformers 5 have it
 Does nothing where FOLDER was made by this very file.
 """
@@ -120,27 +122,30 @@ def mtp_tensors(module, layer):
     return {f"model.layers.{layer}.{name}": tensor.detach().contiguous() for name, tensor in out.items()}
 
 
-def make_mtp(torch, model, folder, sequences):
-    """Adds modules for multi-token prediction to the weights; the log-probabilities of each module, one after another."""
-    from safetensors.torch import load_file, save_file
+def make_mtp(torch, model, sequences):
+    """Modules for multi-token prediction, and the log-probabilities of each, one after another."""
     from transformers.modeling_layers import MtpModel
     modules = MtpModel(model, model.config.num_mtp_layers).eval()
+    modules.set_attn_implementation("eager")
     for layer in modules.layers:
         randomise(torch, layer)
     out = []
-    with torch.no_grad():
-        for depth in range(len(modules.layers)):
-            for ids in sequences:
-                state = model.model(ids[None]).last_hidden_state
-                for d in range(depth + 1):
-                    shifted = ids[None, d + 1:]
-                    state = state[:, :shifted.shape[1]]
-                    if shifted.shape[1] == 0:
-                        break
-                    position_ids = torch.arange(d + 1, len(ids))[None]
-                    state = modules.forward_layer(d, state, position_ids, None, input_ids=shifted)
-                if len(ids) > depth + 2:
-                    out.append(logprobs(torch, model.lm_head(state), ids, depth + 2))
+    for depth in range(len(modules.layers)):
+        for ids in sequences:
+            if len(ids) <= depth + 2:
+                continue
+            state = model.model(ids[None]).last_hidden_state
+            for d in range(depth + 1):
+                shifted = ids[None, d + 1:]
+                position_ids = torch.arange(d + 1, len(ids))[None]
+                state = modules.forward_layer(d, state[:, :shifted.shape[1]], position_ids, None, input_ids=shifted)
+            out.append(logprobs(torch, model.lm_head(state), ids, depth + 2))
+    return modules, torch.cat(out)
+
+
+def add_mtp(model, modules, folder):
+    """Adds the modules to the folder's weights, embedding and head with them as the published checkpoint has it."""
+    from safetensors.torch import load_file, save_file
     weights = load_file(os.path.join(folder, "model.safetensors"))
     first = model.config.num_hidden_layers
     for depth, module in enumerate(modules.layers):
@@ -148,7 +153,17 @@ def make_mtp(torch, model, folder, sequences):
         weights[f"model.layers.{first + depth}.embed_tokens.weight"] = model.model.embed_tokens.weight.detach().clone()
         weights[f"model.layers.{first + depth}.shared_head.head.weight"] = model.lm_head.weight.detach().clone()
     save_file(weights, os.path.join(folder, "model.safetensors"), {"format": "pt"})
-    return torch.cat(out)
+
+
+def gradients(torch, parameters, loss):
+    parameters = list(parameters)
+    found = torch.autograd.grad(loss, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for p, g in zip(parameters, found)]
+
+
+def put(parameters, values):
+    for parameter, value in zip(list(parameters), values):
+        parameter.data = value
 
 
 def published(config):
@@ -169,21 +184,29 @@ def make(torch, transformers, save_file, name, folder):
     randomise(torch, model)
     model.save_pretrained(folder)
     sequences = [torch.randint(0, config.vocab_size, (length,)) for length in LENGTHS]
-    parts = [logprobs(torch, model(ids[None]).logits, ids, 1) for ids in sequences]
-    reference = dict(tokens=torch.cat(sequences), lengths=torch.tensor(LENGTHS), logprobs=torch.cat(parts).detach())
-    (-torch.cat(parts).sum()).backward()
+    own = torch.cat([logprobs(torch, model(ids[None]).logits, ids, 1) for ids in sequences])
+    reference = dict(tokens=torch.cat(sequences), lengths=torch.tensor(LENGTHS), logprobs=own.detach())
+    grads = gradients(torch, model.parameters(), -own.sum())
+    modules = None
     if getattr(config, "num_nextn_predict_layers", 0) > 0:
-        reference["mtp_logprobs"] = make_mtp(torch, model, folder, sequences)
-    with open(os.path.join(folder, "published.json"), "w") as file, open(os.path.join(folder, "config.json")) as own:
-        json.dump(published(json.load(own)), file)
+        modules, ahead = make_mtp(torch, model, sequences)
+        add_mtp(model, modules, folder)
+        reference["mtp_logprobs"] = ahead.detach()
+        modules_only = list(modules.layers.parameters())
+        mtp_grads = gradients(torch, [*model.parameters(), *modules_only], -ahead.sum())
+    with open(os.path.join(folder, "published.json"), "w") as file, open(os.path.join(folder, "config.json")) as read:
+        json.dump(published(json.load(read)), file)
     low = getattr(transformers, kind + "ForCausalLM").from_pretrained(folder, dtype=torch.bfloat16).eval()
     with torch.no_grad():
         parts = [logprobs(torch, low(ids[None]).logits, ids, 1) for ids in sequences]
     reference["bfloat16_logprobs"] = torch.cat(parts).float()
     save_file(reference, os.path.join(folder, "reference.safetensors"))
-    for parameter in model.parameters():
-        parameter.data = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+    put(model.parameters(), grads)
     model.save_pretrained(os.path.join(folder, "grads"))
+    if modules is not None:
+        put([*model.parameters(), *modules_only], mtp_grads)
+        model.save_pretrained(os.path.join(folder, "mtp_grads"))
+        add_mtp(model, modules, os.path.join(folder, "mtp_grads"))
 
 
 def main(folder):

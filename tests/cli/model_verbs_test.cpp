@@ -1,0 +1,99 @@
+// `ponder model` on folders of every kind, and pretraining with multi-token prediction.
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/small_run.h"
+
+namespace ponder {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr const char* kModel = "examples/tiny-v3-base";
+
+void write(const fs::path& path, const std::string& text) {
+  std::ofstream(path) << text;
+}
+
+std::vector<float> logprobs(const std::string& dtype, const fs::path& input) {
+  const test::Outcome outcome = test::run(
+      {test::kPonder, "model", "logprobs", "--model", kModel, "--input", input, "--dtype", dtype});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  return json::parse(outcome.out).at("logprobs").get<std::vector<float>>();
+}
+
+TEST(ModelLogprobs, InBfloat16AreNearThoseInFloat32) {
+  const test::TempDir dir;
+  write(dir.path() / "in.jsonl", R"({"tokens": [5, 40, 33, 60, 7, 12, 90, 8]})");
+  const std::vector<float> full = logprobs("float32", dir.path() / "in.jsonl"),
+                           half = logprobs("bfloat16", dir.path() / "in.jsonl");
+  ASSERT_EQ(full.size(), 7u);
+  ASSERT_EQ(half.size(), 7u);
+  EXPECT_NE(full, half);
+  for (size_t i = 0; i < full.size(); ++i)
+    EXPECT_NEAR(full[i], half[i], 0.1 + 0.05 * std::abs(full[i]));
+}
+
+TEST(ModelLogprobs, RefusesAnUnknownDtype) {
+  const test::Outcome outcome =
+      test::run({test::kPonder, "model", "logprobs", "--model", kModel, "--dtype", "float8"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("--dtype"));
+}
+
+TEST(ModelInspect, CountsWhatAConfigAloneDescribes) {
+  const test::TempDir dir;
+  fs::copy_file("tests/policy/configs/deepseek_v3_671b.json", dir.path() / "config.json");
+  const test::Outcome outcome =
+      test::run({test::kPonder, "model", "inspect", "--model", dir.path()});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("(671 B)"));
+  EXPECT_THAT(outcome.out, HasSubstr("active for a token (37."));
+  EXPECT_THAT(outcome.out, HasSubstr("no weights in this folder"));
+  EXPECT_THAT(outcome.out,
+              HasSubstr("model.layers.*.mlp.experts.*.gate_proj.weight [2048, 7168] x 15104"));
+}
+
+TEST(ModelInspect, ReadsTheWeightsWhereThereAreSome) {
+  const test::Outcome outcome = test::run({test::kPonder, "model", "inspect", "--model", kModel});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("deepseek_v3, "));
+  EXPECT_THAT(outcome.out, Not(HasSubstr("no weights")));
+}
+
+TEST(Pretrain, TrainsModulesForMultiTokenPredictionAndKeepsThem) {
+  const test::TempDir dir;
+  const fs::path base = dir.path() / "base", run = dir.path() / "run";
+  fs::create_directory(base);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json", "generation_config.json"})
+    fs::copy_file(fs::path(kModel) / name, base / name);
+  json config = json::parse(test::read_text(fs::path(kModel) / "config.json"));
+  config["num_nextn_predict_layers"] = 1;
+  write(base / "config.json", config.dump());
+  const test::Outcome trained = test::run(
+      {test::kPonder, "train", "recipes/tiny_base.toml", "--run", run, "--max-steps", "30",
+       "model_name_or_path=" + base.string(), "pretrain.tokens_per_step=512",
+       "pretrain.aux_loss_alpha=0.001", "eval.num_prompts=0", "optimizer.warmup_steps=5"});
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const auto records = core::read_metrics(run / "metrics.jsonl");
+  const auto value = [&](size_t i, const char* name) { return records.at(i).metrics.at(name); };
+  EXPECT_LT(value(29, "mtp/loss"), value(0, "mtp/loss") - 1);
+  EXPECT_GT(value(29, "moe/aux_loss"), 3 * 0.9);  // three mixtures, each near 1
+  const std::string index = test::read_text(run / "checkpoints/latest/config.json");
+  EXPECT_EQ(json::parse(index).at("num_nextn_predict_layers"), 1);
+  const test::Outcome inspected =
+      test::run({test::kPonder, "model", "inspect", "--model", run / "checkpoints/latest"});
+  ASSERT_EQ(inspected.status, 0) << inspected.err;
+  EXPECT_THAT(inspected.out, HasSubstr("1 modules for multi-token prediction"));
+  EXPECT_THAT(inspected.out, HasSubstr("model.layers.*.eh_proj.weight [96, 192]"));
+}
+
+}  // namespace
+}  // namespace ponder
