@@ -52,14 +52,14 @@ LayerOutput layer_forward(const DecoderLayer& layer, const at::Tensor& input,
   LayerOutput out{.hidden = x + moe_forward(moe, normed, routing),
                   .load = expert_load(moe, routing),
                   .balance_loss = {}};
-  if (context.balance != BalanceLevel::kNone)
+  if (context.balance.any())
     out.balance_loss = balance_loss(moe, routing, context.segments.cu_seqlens, context.balance);
   return out;
 }
 
 LayerOutput layer_forward_checkpointed(const DecoderLayer& layer, const at::Tensor& x,
                                        const PackedContext& context) {
-  const bool moe = layer.is_moe(), balanced = moe && context.balance != BalanceLevel::kNone;
+  const bool moe = layer.is_moe(), balanced = moe && context.balance.any();
   const auto outputs = checkpointed(
       [&layer, context, moe, balanced](const at::Tensor& input) {
         const LayerOutput output = layer_forward(layer, input, context);

@@ -31,7 +31,7 @@ DecoderLayer build_layer(ParameterMaker& make, const ModelConfig& config, int64_
 struct PackedContext {
   Rotary rotary;
   Segments segments;
-  BalanceLevel balance = BalanceLevel::kNone;
+  BalanceWeights balance = {};
 };
 
 struct LayerOutput {

@@ -82,7 +82,7 @@ LayerOutput Model::run_layer(const DecoderLayer& layer, const at::Tensor& x,
 at::Tensor Model::forward(const PackedInput& input, MoeRecord* record) const {
   const PackedContext context{.rotary = rotary(input.positions),
                               .segments = {input.cu_seqlens, input.parents},
-                              .balance = record ? record->balance : BalanceLevel::kNone};
+                              .balance = record ? record->balance : BalanceWeights{}};
   at::Tensor x = at::embedding(embedding_, input.token_ids);
   int64_t moe_index = 0;
   for (const DecoderLayer& layer : layers_) {
@@ -108,7 +108,7 @@ at::Tensor Model::mtp_forward(int64_t depth, const PackedInput& input, const at:
   const MtpModule& module = mtp_.at(depth);
   const PackedContext context{.rotary = rotary(input.positions),
                               .segments = {input.cu_seqlens, input.parents},
-                              .balance = record ? record->balance : BalanceLevel::kNone};
+                              .balance = record ? record->balance : BalanceWeights{}};
   const at::Tensor x = mtp_input(module, at::embedding(embedding_, input.token_ids), state);
   const LayerOutput output = run_layer(module.layer, x, context);
   if (module.layer.is_moe()) keep(output, record, num_moe_layers() - num_mtp() + depth);

@@ -42,7 +42,7 @@ struct KvCache {
 // What a pass over the mixtures leaves beside the hidden states; handed in by who wants it.
 struct MoeRecord {
   at::Tensor loads = {};  // where defined: int64 [num_moe_layers, experts], tokens are added to it
-  BalanceLevel balance = BalanceLevel::kNone;
+  BalanceWeights balance = {};  // of the auxiliary losses
   at::Tensor balance_loss =
       {};  // where asked for: scalar with graph, the sum over mixtures is added
 };

@@ -5,9 +5,10 @@
 namespace ponder::recipes {
 
 policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
-                                     double temperature) {
+                                     double temperature, policy::MoeRecord* record) {
   const at::Tensor hidden = model.forward(
-      {.token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens});
+      {.token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens},
+      record);
   const at::Tensor indices = grpo::loss_indices(batch);
   // Token t is predicted by the state before it.
   return policy::token_logprobs(hidden.index_select(0, indices - 1), model.output_weight(),

@@ -10,7 +10,7 @@ namespace ponder::recipes {
 // Log-probabilities and entropies of the batch's loss tokens, [num_loss_tokens] in its order, with
 // graph unless gradients are off. REQUIRES: batch.num_loss_tokens > 0.
 policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
-                                     double temperature);
+                                     double temperature, policy::MoeRecord* record = nullptr);
 
 // The same without graph, laid out as the batch's tokens are: float32 [tokens], 0 outside the loss
 // mask. At most `tokens_max` tokens in one forward pass.

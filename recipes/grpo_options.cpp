@@ -26,6 +26,7 @@ void bind(core::Binder& b, GrpoOptions& o) {
   b.field("mask_truncated_completions", o.mask_truncated_completions,
           "do not train on completions that were cut");
   b.field("freeze_router", o.freeze_router, "leave the experts' gate as it is");
+  b.table("aux_loss", o.aux_loss);
   b.field("sync_ref_model", o.sync_ref_model, "refresh the reference policy as training goes on");
   b.field("ref_model_sync_steps", o.ref_model_sync_steps, "updates between two refreshes",
           {.low = 1});

@@ -6,6 +6,7 @@
 #include "core/recipe.h"
 #include "grpo/advantage.h"
 #include "grpo/loss.h"
+#include "policy/balance.h"
 
 namespace ponder::recipes {
 
@@ -28,7 +29,8 @@ struct GrpoOptions {
   int64_t steps_per_generation = 1;  // updates in each pass, from random mini-batches
   int64_t train_tokens_max = 8192;   // tokens in one forward and backward; memory, not results
   bool mask_truncated_completions = false;
-  bool freeze_router = true;  // the experts' balance bias and gate stay as they are
+  bool freeze_router = true;        // the experts' balance bias and gate stay as they are
+  policy::BalanceWeights aux_loss;  // of the losses that balance experts, with a free router
   // The reference policy, refreshed every so many updates: ref = alpha pi + (1 - alpha) ref.
   // Alpha 1 copies, as R1 does every 400 updates.
   bool sync_ref_model = false;

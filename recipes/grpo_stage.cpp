@@ -5,6 +5,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/error.h"
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/timer.h"
@@ -36,6 +37,8 @@ std::vector<policy::Parameter> trained_parameters(const policy::Model& model, bo
 }
 
 Trainee make_trainee(const GrpoRecipe& recipe) {
+  if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
+    core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
   policy::Model model = policy::Model::load(recipe.model_name_or_path);
   const auto trained = trained_parameters(model, recipe.grpo.freeze_router);
   return Trainee(std::move(model), trained, recipe.model_name_or_path, recipe.reward,

@@ -157,13 +157,23 @@ GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normal
 void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
                             const grpo::Normalizer& normalizer, const grpo::LossOptions& loss,
                             Update& update) {
+  double sequences = 0;
+  for (const grpo::TrainBatch& micro : micros)
+    sequences += static_cast<double>(micro.num_sequences());
   for (const grpo::TrainBatch& micro : micros) {
     if (micro.num_loss_tokens == 0) continue;
-    const policy::TokenLogprobs now = batch_logprobs(model_, micro, recipe_.grpo.temperature);
+    policy::MoeRecord record{.balance = recipe_.grpo.aux_loss};
+    const policy::TokenLogprobs now =
+        batch_logprobs(model_, micro, recipe_.grpo.temperature, &record);
     grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, loss);
     inputs.logprobs = now.logprobs;
     inputs.entropies = now.entropies;
     grpo::LossResult result = grpo::policy_loss(inputs, loss);
+    // Each micro-batch has its share of the balance by its sequences.
+    if (record.balance_loss.defined()) {
+      result.loss = result.loss +
+                    record.balance_loss * (static_cast<double>(micro.num_sequences()) / sequences);
+    }
     result.loss.backward();
     update.loss += result.loss.item<double>();
     if (!std::isfinite(update.loss)) return;

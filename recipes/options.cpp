@@ -51,13 +51,7 @@ void bind(core::Binder& b, PretrainOptions& o) {
           "weight of tokens that a user would have written", {.low = 0});
   b.field("bias_update_rate", o.bias_update_rate, "gamma of the auxiliary-loss-free balancing",
           {.low = 0});
-  b.field("aux_loss_alpha", o.aux_loss_alpha,
-          "weight of the auxiliary loss that balances experts (DeepSeek-V3: 0.0001); 0: none",
-          {.low = 0});
-  b.choice<policy::BalanceLevel>(
-      "aux_loss_level", o.aux_loss_level,
-      {{"sequence", policy::BalanceLevel::kSequence}, {"batch", policy::BalanceLevel::kBatch}},
-      "balance each sequence (DeepSeek-V3) or the batch (V2)");
+  b.table("aux_loss", o.aux_loss);
   b.field("mtp_loss_weight", o.mtp_loss_weight,
           "lambda of multi-token prediction, where config.json has num_nextn_predict_layers",
           {.low = 0});

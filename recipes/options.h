@@ -58,10 +58,9 @@ void bind(core::Binder& b, GrpoRecipe& recipe);
 struct PretrainOptions {
   int64_t max_steps = 3000;
   int64_t tokens_per_step = 2048;
-  double prompt_loss_weight = 0.1;  // of tokens that a user would have written
-  double bias_update_rate = 0.005;  // gamma of the auxiliary-loss-free balancing
-  double aux_loss_alpha = 0;        // of the auxiliary balance loss; V3's: 0.0001
-  policy::BalanceLevel aux_loss_level = policy::BalanceLevel::kSequence;
+  double prompt_loss_weight = 0.1;      // of tokens that a user would have written
+  double bias_update_rate = 0.005;      // gamma of the auxiliary-loss-free balancing
+  policy::BalanceWeights aux_loss;      // of the losses that balance experts
   double mtp_loss_weight = 0.3;         // lambda of multi-token prediction, where the model has it
   std::string save_dtype = "bfloat16";  // of the weights in checkpoints
   // What the layers' projections multiply in; master weights and everything else stay float32.

@@ -74,7 +74,7 @@ class PretrainStage : public Stage {
     policy::MoeRecord record{
         .loads =
             at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong),
-        .balance = o.aux_loss_alpha > 0 ? o.aux_loss_level : policy::BalanceLevel::kNone};
+        .balance = o.aux_loss};
     const at::Tensor hidden = model.forward(batch.input, &record);
     const TextBatch::Loss main =
         batch.loss(hidden.index_select(0, batch.targets - 1), batch.targets, model.output_weight());
@@ -84,7 +84,7 @@ class PretrainStage : public Stage {
     if (model.num_mtp() > 0 && o.mtp_loss_weight > 0)
       loss = loss + mtp_loss(batch, hidden, record, metrics);
     if (record.balance_loss.defined()) {
-      loss = loss + o.aux_loss_alpha * record.balance_loss;
+      loss = loss + record.balance_loss;
       metrics["moe/aux_loss"] = record.balance_loss.item<double>();
     }
     loss.backward();

@@ -70,8 +70,7 @@ TEST(BalanceLoss, OfASequenceIsThePapersSumOverItsTokens) {
   for (const Gate gate : {Gate::kSigmoidBias, Gate::kSoftmax}) {
     MoeLayer layer = make_layer(gate);
     const at::Tensor x = at::randn({12, 5});
-    const at::Tensor got =
-        balance_loss(layer, route(layer, x), {0, 5, 5, 12}, BalanceLevel::kSequence);
+    const at::Tensor got = balance_loss(layer, route(layer, x), {0, 5, 5, 12}, {.sequence = 1});
     expect_same_with_gradient(layer, got,
                               (plain_loss(layer, x, 0, 5) + plain_loss(layer, x, 5, 12)) / 2);
   }
@@ -81,9 +80,35 @@ TEST(BalanceLoss, OfABatchIsTheSumOverAllTokens) {
   for (const Gate gate : {Gate::kSigmoidBias, Gate::kSoftmax}) {
     MoeLayer layer = make_layer(gate);
     const at::Tensor x = at::randn({12, 5});
-    const at::Tensor got = balance_loss(layer, route(layer, x), {0, 5, 12}, BalanceLevel::kBatch);
+    const at::Tensor got = balance_loss(layer, route(layer, x), {0, 5, 12}, {.expert = 1});
     expect_same_with_gradient(layer, got, plain_loss(layer, x, 0, 12));
   }
+}
+
+// V2's losses of groups, eqs. 26-31, with n_group as the number of devices.
+TEST(BalanceLoss, OfGroupsIsTheSumOverThem) {
+  MoeLayer layer = make_layer(Gate::kSoftmax);
+  const at::Tensor x = at::randn({12, 5});
+  const Routing routing = route(layer, x);
+  const at::Tensor p = at::softmax(at::matmul(x, layer.gate.t()), 1).mean(0);
+  at::Tensor device = at::zeros({}), communication = at::zeros({});
+  for (int64_t g = 0; g < 3; ++g) {
+    double assigned = 0, received = 0;
+    for (int64_t t = 0; t < 12; ++t) {
+      bool here = false;
+      for (int64_t j = 0; j < 2; ++j) {
+        if (routing.experts[t][j].item<int64_t>() / 2 != g) continue;
+        assigned += 1;
+        here = true;
+      }
+      received += here ? 1 : 0;
+    }
+    const at::Tensor group_p = p[2 * g] + p[2 * g + 1];
+    device = device + group_p * (assigned / 2 * 6.0 / (2 * 12));
+    communication = communication + group_p * (received * 3.0 / (2 * 12));
+  }
+  const at::Tensor got = balance_loss(layer, routing, {0, 12}, {.device = 0.5, .communication = 2});
+  expect_same_with_gradient(layer, got, 0.5 * device + 2 * communication);
 }
 
 TEST(BalanceLoss, IsOneWhereAllScoresAreEqualAndLargestWhereFewTakeAll) {
@@ -91,12 +116,12 @@ TEST(BalanceLoss, IsOneWhereAllScoresAreEqualAndLargestWhereFewTakeAll) {
   MoeLayer layer = make_layer(Gate::kSoftmax);
   layer.gate.zero_();
   const at::Tensor x = at::ones({4, 5});
-  EXPECT_NEAR(balance_loss(layer, route(layer, x), {0, 4}, BalanceLevel::kSequence).item<double>(),
-              1, 1e-6);
+  EXPECT_NEAR(balance_loss(layer, route(layer, x), {0, 4}, {.sequence = 1}).item<double>(), 1,
+              1e-6);
   layer.gate[0].fill_(20);
   layer.gate[1].fill_(20);
-  EXPECT_NEAR(balance_loss(layer, route(layer, x), {0, 4}, BalanceLevel::kSequence).item<double>(),
-              3, 1e-4);
+  EXPECT_NEAR(balance_loss(layer, route(layer, x), {0, 4}, {.sequence = 1}).item<double>(), 3,
+              1e-4);
 }
 
 }  // namespace
