@@ -4,6 +4,8 @@
 
 #include <ATen/ATen.h>
 
+#include "core/error.h"
+
 namespace ponder::policy {
 namespace {
 
@@ -38,6 +40,7 @@ Rows rows_of(const std::vector<int32_t>& cu_seqlens, int64_t depth) {
 
 std::vector<MtpStates> mtp_states(const Model& model, const PackedInput& input,
                                   const at::Tensor& hidden, MoeRecord* record) {
+  PONDER_CHECK(input.parents.empty(), "[mtp_states] sequences that share a prompt");
   std::vector<MtpStates> out;
   at::Tensor state = hidden;
   for (int64_t depth = 0; depth < model.num_mtp(); ++depth) {

@@ -18,7 +18,8 @@ struct MtpStates {
 
 // `hidden` is forward()'s of the same input. One entry a module whose targets exist; the rows of a
 // sequence of n tokens are those with a target, n - 2 in the first module, one less in each
-// further. Loads and balance losses of the modules' mixtures go to `record`.
+// further. REQUIRES: no parents (sequences stand by themselves). Loads and balance losses of the
+// modules' mixtures go to `record`.
 std::vector<MtpStates> mtp_states(const Model& model, const PackedInput& input,
                                   const at::Tensor& hidden, MoeRecord* record = nullptr);
 
