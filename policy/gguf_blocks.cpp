@@ -71,13 +71,19 @@ int nibble(const uint8_t* packed, int i) {
 void decode_q4_0(Bytes block, float* out) {
   const float scale = block.half();
   const uint8_t* packed = block.take(16);
-  for (int i = 0; i < kBlock; ++i) out[i] = scale * static_cast<float>(nibble(packed, i) - 8);
+  for (int i = 0; i < 16; ++i) {
+    out[i] = scale * static_cast<float>((packed[i] & 15) - 8);
+    out[i + 16] = scale * static_cast<float>((packed[i] >> 4) - 8);
+  }
 }
 
 void decode_q4_1(Bytes block, float* out) {
   const float scale = block.half(), low = block.half();
   const uint8_t* packed = block.take(16);
-  for (int i = 0; i < kBlock; ++i) out[i] = scale * static_cast<float>(nibble(packed, i)) + low;
+  for (int i = 0; i < 16; ++i) {
+    out[i] = scale * static_cast<float>(packed[i] & 15) + low;
+    out[i + 16] = scale * static_cast<float>(packed[i] >> 4) + low;
+  }
 }
 
 int fifth_bit(const uint8_t* bits, int i) {
