@@ -20,8 +20,8 @@ void add_rollout(CLI::App& bench) {
   CLI::App* verb = bench.add_subcommand(
       "rollout", "tokens a second of the engine, beside what memory and cores can do at all");
   verb->add_option("--model", options->model, "a Hugging Face folder")->required();
-  verb->add_option("--dtype", options->dtype, "of weights and cache")
-      ->check(CLI::IsMember({"bfloat16", "float32"}))
+  verb->add_option("--dtype", options->dtype, "of weights and cache; int8: products in 8 bits")
+      ->check(CLI::IsMember({"bfloat16", "float32", "int8"}))
       ->capture_default_str();
   verb->add_option("--batches", options->batches, "sequences at a time, as 1,8,32")
       ->delimiter(',')

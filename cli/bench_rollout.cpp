@@ -103,7 +103,8 @@ struct Bench {
   }
 
   Json run(const std::string& name, const std::vector<rollout::Request>& work) {
-    rollout::Engine engine(model, tokenizer, {.kv_cache_bytes = int64_t{2} << 30});
+    rollout::Engine engine(model, tokenizer,
+                           {.kv_cache_bytes = int64_t{2} << 30, .int8 = options.dtype == "int8"});
     int64_t samples = 0;
     for (const rollout::Request& request : work) samples += request.options.num_generations;
     double seconds = 1e30, decode_seconds = 1e30;
@@ -194,7 +195,8 @@ nlohmann::json bench_rollout(const RolloutBenchOptions& options) {
                      options.prompt_tokens, options.new_tokens, config.max_position_embeddings);
   }
   bench.weight_flop = 2.0 * static_cast<double>(multiplied_values(bench.model));
-  bench.weight_bytes = bench.weight_flop / 2 * static_cast<double>(at::elementSize(dtype));
+  const double width = options.dtype == "int8" ? 1.0 : static_cast<double>(at::elementSize(dtype));
+  bench.weight_bytes = bench.weight_flop / 2 * width;
   bench.machine = {{"threads", at::get_num_threads()},
                    {"kernels", policy::kernels::best().name},
                    {"memory_gb_per_s", memory_speed()},

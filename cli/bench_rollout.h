@@ -12,7 +12,7 @@ namespace ponder::cli {
 
 struct RolloutBenchOptions {
   std::filesystem::path model;
-  std::string dtype = "bfloat16";
+  std::string dtype = "bfloat16";             // or float32; int8: bfloat16 with products in 8 bits
   std::vector<int64_t> batches = {1, 8, 32};  // sequences, each with a prompt of its own
   int64_t prompt_tokens = 64;
   int64_t new_tokens = 128;  // of each sequence, no more and no less

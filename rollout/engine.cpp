@@ -46,7 +46,7 @@ struct Engine::Impl {
       : model(m),
         tokenizer(t),
         options(o),
-        decoder(m),
+        decoder(m, o.int8),
         scheduler({o.max_running, blocks(m, o), o.block_size, o.prefill_tokens_max}) {
     cache = model.make_cache(blocks(m, o), options.block_size);
   }

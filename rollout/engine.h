@@ -35,6 +35,9 @@ struct EngineOptions {
   // completions are the same bits. 0: none.
   int64_t guess_tokens = 0;
   int64_t guess_running_max = 4;
+  // Products in 8 bits, from a copy of the weights made with the engine: for a policy that does not
+  // change while the engine lives (evaluation, serving). Log-probs are then those of that model.
+  bool int8 = false;
 };
 
 struct SampleOptions {

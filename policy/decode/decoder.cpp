@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "policy/decode/quantize.h"
 #include "policy/decode/stages.h"
 
 namespace ponder::policy {
@@ -99,18 +100,30 @@ at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCach
 }
 
 template <typename T>
-at::Tensor run_logits(const kernels::TypedTable<T>& k, const at::Tensor& hidden,
-                      const at::Tensor& weight) {
+at::Tensor run_logits(Pass<T>& pass, const at::Tensor& hidden, const at::Tensor& weight) {
   const int64_t rows = hidden.size(0), depth = hidden.size(1), vocabulary = weight.size(0);
   const at::Tensor x = hidden.contiguous();
   std::vector<const T*> inputs(rows);
   for (int64_t r = 0; r < rows; ++r) inputs[r] = decode::data_of<T>(x) + r * depth;
   at::Tensor out = at::empty({rows, vocabulary}, at::kFloat);
   float* y = out.data_ptr<float>();
-  decode::run_team(at::get_num_threads(), [&](const Team& team) {
-    const Span share = team.share(vocabulary, 64);
-    k.linear(inputs.data(), rows, decode::data_of<T>(weight), depth, y, vocabulary, share.begin,
-             share.end);
+  const int threads = at::get_num_threads();
+  pass.scratch.resize(std::max<size_t>(pass.scratch.size(), threads));
+  decode::run_team(threads, [&](const Team& team) {
+    const Span share = team.share(vocabulary, decode::kPanelColumns);
+    const T* w = decode::data_of<T>(weight);
+    if (pass.int8 == nullptr) {
+      pass.k.linear(inputs.data(), rows, w, depth, y, vocabulary, share.begin, share.end);
+      return;
+    }
+    const auto operand = decode::make_operand(team, pass, inputs.data(), rows, depth);
+    float* panel = pass.scratch[team.thread].panel.reserve(rows * decode::kPanelColumns);
+    for (int64_t begin = share.begin; begin < share.end; begin += decode::kPanelColumns) {
+      const int64_t count = std::min(decode::kPanelColumns, share.end - begin);
+      decode::multiply(team, pass, operand, w, begin, count, panel);
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy_n(panel + r * decode::kPanelColumns, count, y + r * vocabulary + begin);
+    }
   });
   return out;
 }
@@ -122,12 +135,16 @@ struct Decoder::Impl {
   const Model& model;
   Pass<float> f32{kernels::best().f32};
   Pass<Bf16> bf16{kernels::best().bf16};
+  decode::Int8Weights int8 = {};
   bool is_bf16() const { return model.dtype() == at::kBFloat16; }
 };
 
-Decoder::Decoder(const Model& model) : impl_(std::make_unique<Impl>(Impl{model})) {
+Decoder::Decoder(const Model& model, bool int8) : impl_(std::make_unique<Impl>(Impl{model})) {
   PONDER_CHECK(model.dtype() == at::kFloat || model.dtype() == at::kBFloat16,
                "[Decoder] expected float32 or bfloat16, got {}", at::toString(model.dtype()));
+  if (!int8) return;
+  impl_->int8 = decode::quantize(model);
+  impl_->f32.int8 = impl_->bf16.int8 = &impl_->int8;
 }
 
 Decoder::~Decoder() = default;
@@ -142,8 +159,8 @@ at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache) {
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) {
   const at::Tensor& weight = impl_->model.output_weight();
-  return impl_->is_bf16() ? run_logits(impl_->bf16.k, hidden, weight)
-                          : run_logits(impl_->f32.k, hidden, weight);
+  return impl_->is_bf16() ? run_logits(impl_->bf16, hidden, weight)
+                          : run_logits(impl_->f32, hidden, weight);
 }
 
 }  // namespace ponder::policy

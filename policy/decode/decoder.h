@@ -16,8 +16,10 @@ namespace ponder::policy {
 class Decoder {
  public:
   // REQUIRES: the model outlives the decoder and stays where it is. Its weights may change in place
-  // between passes.
-  explicit Decoder(const Model& model);
+  // between passes, but not with `int8`: then linear maps and logits are computed from a copy of
+  // the weights in 8 bits made here (one scale a row; it stands beside the model's own) and inputs
+  // rounded to 8 bits (one scale a row); attention, norms and gates stay as they are.
+  explicit Decoder(const Model& model, bool int8 = false);
   ~Decoder();
 
   // Writes the rows' features to the cache and returns the hidden states after the final norm of

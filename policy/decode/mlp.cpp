@@ -25,13 +25,12 @@ void activate(const Team& team, Pass<T>& pass, const Mlp& mlp, const T* const* i
       for (int64_t j = 0; j < count; ++j) y[r * kPanelColumns + j] += kernels::to_float(b[j]);
     }
   };
+  const Operand<T> operand = make_operand(team, pass, inputs, num_inputs, depth);
   const Span share = team.share(columns, 8);
   for (int64_t begin = share.begin; begin < share.end; begin += kPanelColumns) {
     const int64_t count = std::min(kPanelColumns, share.end - begin);
-    pass.k.linear(inputs, num_inputs, data_of<T>(gate) + begin * depth, depth, g, kPanelColumns, 0,
-                  count);
-    pass.k.linear(inputs, num_inputs, data_of<T>(up) + begin * depth, depth, u, kPanelColumns, 0,
-                  count);
+    multiply(team, pass, operand, data_of<T>(gate), begin, count, g);
+    multiply(team, pass, operand, data_of<T>(up), begin, count, u);
     bias(mlp.gate_proj, begin, count, g);
     bias(mlp.up_proj, begin, count, u);
     for (int64_t r = 0; r < num_inputs; ++r)

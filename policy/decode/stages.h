@@ -4,6 +4,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -70,6 +71,14 @@ const T* data_of(const at::Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
+// A weight in 8 bits: row j is values[j] times scales[j].
+struct Int8Weight {
+  std::vector<int8_t> values;        // [out, in]
+  std::vector<float> scales;         // [out]
+  std::vector<int32_t> corrections;  // [out]: 128 times the sum of the row's values
+};
+using Int8Weights = std::unordered_map<const void*, Int8Weight>;  // by the weight's data
+
 template <typename T>
 struct Pass {
   explicit Pass(const kernels::TypedTable<T>& table) : k(table) {}
@@ -78,12 +87,15 @@ struct Pass {
   CachedRows rows = {};
   int64_t num_rows = 0;
   const float *cos = nullptr, *sin = nullptr;  // [rows, rotary_dim / 2]
+  const Int8Weights* int8 = nullptr;           // where products run in 8 bits
   Rows<T> x, normed;                           // [rows, hidden]
   std::vector<int64_t> slots;
 
   // Of each thread: float32 results of one panel, and attention's scores.
   struct Scratch {
-    Buffer<float> panel, panel2, scores, heads;
+    Buffer<float> panel, panel2, scores, heads, row_scales;
+    Buffer<uint8_t> bytes;
+    Buffer<int32_t> sums;
   };
   std::vector<Scratch> scratch;
 
@@ -99,6 +111,53 @@ struct Pass {
   std::vector<const T*> expert_inputs;  // [rows * k]
 };
 
+// Rows that a product takes, in 8 bits too where the pass runs so; one thread's, valid until it
+// makes the next.
+template <typename T>
+struct Operand {
+  const T* const* rows;
+  int64_t count, depth;
+  std::vector<const uint8_t*> bytes = {};
+  const float* scales = nullptr;
+};
+
+template <typename T>
+Operand<T> make_operand(const Team& team, Pass<T>& pass, const T* const* rows, int64_t count,
+                        int64_t depth) {
+  Operand<T> out{rows, count, depth};
+  if (pass.int8 == nullptr) return out;
+  auto& scratch = pass.scratch[team.thread];
+  uint8_t* bytes = scratch.bytes.reserve(count * depth);
+  float* scales = scratch.row_scales.reserve(count);
+  for (int64_t r = 0; r < count; ++r) {
+    scales[r] = pass.k.quantize(rows[r], depth, bytes + r * depth);
+    out.bytes.push_back(bytes + r * depth);
+  }
+  out.scales = scales;
+  return out;
+}
+
+// y[r * kPanelColumns + j] = <row r, weight row begin + j> for 0 <= j < columns <= kPanelColumns.
+template <typename T>
+void multiply(const Team& team, Pass<T>& pass, const Operand<T>& x, const T* weight, int64_t begin,
+              int64_t columns, float* y) {
+  if (pass.int8 == nullptr) {
+    pass.k.linear(x.rows, x.count, weight + begin * x.depth, x.depth, y, kPanelColumns, 0, columns);
+    return;
+  }
+  const Int8Weight& w = pass.int8->at(weight);
+  int32_t* sums = pass.scratch[team.thread].sums.reserve(x.count * kPanelColumns);
+  kernels::best().linear_int8(x.bytes.data(), x.count, w.values.data() + begin * x.depth, x.depth,
+                              sums, kPanelColumns, 0, columns);
+  for (int64_t r = 0; r < x.count; ++r) {
+    for (int64_t j = 0; j < columns; ++j) {
+      y[r * kPanelColumns + j] =
+          x.scales[r] * w.scales[begin + j] *
+          static_cast<float>(sums[r * kPanelColumns + j] - w.corrections[begin + j]);
+    }
+  }
+}
+
 // Calls out(panel, y, stride, columns) for this thread's share of a linear map's columns: y float32
 // [rows, stride], biases added, column j of the map at y[j - panel].
 template <typename T, typename Out>
@@ -109,10 +168,11 @@ void for_each_panel(const Team& team, Pass<T>& pass, const Linear& linear, const
   const T* w = data_of<T>(weight);
   const T* bias = linear.bias.defined() ? data_of<T>(linear.bias) : nullptr;
   float* y = pass.scratch[team.thread].panel.reserve(num_inputs * kPanelColumns);
+  const Operand<T> operand = make_operand(team, pass, inputs, num_inputs, depth);
   const Span share = team.share(columns, 8);
   for (int64_t begin = share.begin; begin < share.end; begin += kPanelColumns) {
     const int64_t count = std::min(kPanelColumns, share.end - begin);
-    pass.k.linear(inputs, num_inputs, w + begin * depth, depth, y, kPanelColumns, 0, count);
+    multiply(team, pass, operand, w, begin, count, y);
     if (bias != nullptr) {
       for (int64_t r = 0; r < num_inputs; ++r) {
         for (int64_t j = 0; j < count; ++j)

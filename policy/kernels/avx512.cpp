@@ -3,7 +3,7 @@
 
 namespace ponder::policy::kernels {
 
-const Table kAvx512Table = make_avx512_table<WideBf16>("avx512");
+const Table kAvx512Table = make_avx512_table<WideBf16>("avx512", plain_linear_int8);
 
 }  // namespace ponder::policy::kernels
 #endif

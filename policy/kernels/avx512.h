@@ -396,6 +396,24 @@ void add(T* x, const float* y, int64_t count) {
   }
 }
 
+template <typename T>
+float quantize(const T* x, int64_t count, uint8_t* out) {
+  __m512 peaks = _mm512_setzero_ps();
+  for (int64_t i = 0; i < count; i += 16) {
+    const __mmask16 mask = first_lanes(std::min<int64_t>(16, count - i));
+    peaks = _mm512_max_ps(peaks, _mm512_abs_ps(load_float(x + i, mask)));
+  }
+  const float peak = _mm512_reduce_max_ps(peaks), scale = peak > 0 ? peak / 127 : 1;
+  const __m512 inverse = _mm512_set1_ps(1 / scale);
+  for (int64_t i = 0; i < count; i += 16) {
+    const __mmask16 mask = first_lanes(std::min<int64_t>(16, count - i));
+    const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(load_float(x + i, mask), inverse));
+    _mm_mask_storeu_epi8(out + i, mask,
+                         _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(128))));
+  }
+  return scale;
+}
+
 inline float max_of(const float* x, int64_t count) {
   __m512 peaks = _mm512_set1_ps(x[0]);
   for (int64_t i = 0; i < count; i += 16) {
@@ -428,12 +446,12 @@ inline double exp_weights(const float* x, int64_t count, float scale, float peak
 template <typename D>
 constexpr TypedTable<typename D::Element> typed_table() {
   using T = typename D::Element;
-  return {linear<D>, linear_transposed<T>, attend<D>, rms_norm<T>, swiglu<T>, add<T>};
+  return {linear<D>, linear_transposed<T>, attend<D>, rms_norm<T>, swiglu<T>, add<T>, quantize<T>};
 }
 
 template <typename Bf16Dot>
-constexpr Table make_avx512_table(const char* name) {
-  return {name, typed_table<DotF32>(), typed_table<Bf16Dot>(), max_of, exp_weights};
+constexpr Table make_avx512_table(const char* name, decltype(Table::linear_int8) linear_int8) {
+  return {name, typed_table<DotF32>(), typed_table<Bf16Dot>(), linear_int8, max_of, exp_weights};
 }
 
 }  // namespace

@@ -18,9 +18,57 @@ struct DotBf16 {
   }
 };
 
+// Four products of bytes added to int32 by VPDPBUSD. The sums are exact, so their order is free.
+template <int Rows, int Columns>
+PONDER_INLINE void int8_tile(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y,
+                             int64_t y_stride) {
+  __m512i sums[Rows][Columns];
+  PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+    PONDER_UNROLL for (int c = 0; c < Columns; ++c) sums[r][c] = _mm512_setzero_si512();
+  }
+  for (int64_t at = 0; at < k; at += 64) {
+    const int64_t rest = std::min<int64_t>(64, k - at);
+    const __mmask64 mask = rest == 64 ? ~__mmask64{0} : (__mmask64{1} << rest) - 1;
+    __m512i rows[Rows];
+    PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+      rows[r] = _mm512_maskz_loadu_epi8(mask, x[r] + at);
+    }
+    PONDER_UNROLL for (int c = 0; c < Columns; ++c) {
+      const __m512i column = _mm512_maskz_loadu_epi8(mask, w + c * k + at);
+      PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+        sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], rows[r], column);
+      }
+    }
+  }
+  PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+    PONDER_UNROLL for (int c = 0; c < Columns; ++c) y[r * y_stride + c] =
+        _mm512_reduce_add_epi32(sums[r][c]);
+  }
+}
+
+template <int Rows>
+void int8_band(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y, int64_t y_stride,
+               int64_t begin, int64_t end) {
+  int64_t j = begin;
+  for (; j + 8 <= end; j += 8) int8_tile<Rows, 8>(x, w + j * k, k, y + j, y_stride);
+  for (; j < end; ++j) int8_tile<Rows, 1>(x, w + j * k, k, y + j, y_stride);
+}
+
+void vnni_linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
+                      int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
+  const int64_t panel = num_rows <= 3 ? end - begin : std::max<int64_t>(8, kPanelBytes / k / 8 * 8);
+  for (int64_t from = begin; from < end; from += panel) {
+    const int64_t to = std::min(from + panel, end);
+    int64_t i = 0;
+    for (; i + 3 <= num_rows; i += 3)
+      int8_band<3>(x + i, w, k, y + i * y_stride, y_stride, from, to);
+    for (; i < num_rows; ++i) int8_band<1>(x + i, w, k, y + i * y_stride, y_stride, from, to);
+  }
+}
+
 }  // namespace
 
-const Table kAvx512Bf16Table = make_avx512_table<DotBf16>("avx512_bf16");
+const Table kAvx512Bf16Table = make_avx512_table<DotBf16>("avx512_bf16", vnni_linear_int8);
 
 }  // namespace ponder::policy::kernels
 #endif

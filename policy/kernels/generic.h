@@ -115,6 +115,27 @@ void add(T* x, const float* y, int64_t count) {
     x[i] = from_float<T>(to_float(x[i]) + to_float(from_float<T>(y[i])));
 }
 
+template <typename T>
+float quantize(const T* x, int64_t count, uint8_t* out) {
+  float peak = 0;
+  for (int64_t i = 0; i < count; ++i) peak = std::max(peak, std::abs(to_float(x[i])));
+  const float scale = peak > 0 ? peak / 127 : 1, inverse = 1 / scale;
+  for (int64_t i = 0; i < count; ++i)
+    out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(to_float(x[i]) * inverse)) + 128);
+  return scale;
+}
+
+inline void linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
+                        int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) {
+    for (int64_t i = 0; i < num_rows; ++i) {
+      int32_t sum = 0;
+      for (int64_t d = 0; d < k; ++d) sum += int32_t{x[i][d]} * int32_t{w[j * k + d]};
+      y[i * y_stride + j] = sum;
+    }
+  }
+}
+
 inline float max_of(const float* x, int64_t count) {
   float lanes[kLanes];
   std::fill_n(lanes, kLanes, x[0]);
@@ -144,11 +165,11 @@ inline double exp_weights(const float* x, int64_t count, float scale, float peak
 
 template <typename T>
 constexpr TypedTable<T> typed_table() {
-  return {linear<T>, linear_transposed<T>, attend<T>, rms_norm<T>, swiglu<T>, add<T>};
+  return {linear<T>, linear_transposed<T>, attend<T>, rms_norm<T>, swiglu<T>, add<T>, quantize<T>};
 }
 
 constexpr Table make_table(const char* name) {
-  return {name, typed_table<float>(), typed_table<Bf16>(), max_of, exp_weights};
+  return {name, typed_table<float>(), typed_table<Bf16>(), linear_int8, max_of, exp_weights};
 }
 
 }  // namespace

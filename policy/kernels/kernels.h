@@ -58,12 +58,17 @@ struct TypedTable {
   void (*swiglu)(const float* gate, const float* up, T* out, int64_t count);
   // x[i] = T(x[i] + T(y[i])).
   void (*add)(T* x, const float* y, int64_t count);
+  // out[i] = round(x[i] / scale) + 128 with the returned scale, max |x| / 127 (1 where all are 0).
+  float (*quantize)(const T* x, int64_t count, uint8_t* out);
 };
 
 struct Table {
   const char* name;  // "avx512_bf16", "avx512", "avx2", "plain"
   TypedTable<float> f32;
   TypedTable<Bf16> bf16;
+  // y[i * y_stride + j] = <x[i], w[j]> in integers, otherwise as TypedTable::linear.
+  void (*linear_int8)(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
+                      int32_t* y, int64_t y_stride, int64_t begin, int64_t end);
   // The greatest of `count` >= 1 numbers.
   float (*max_of)(const float* x, int64_t count);
   // out[i] = exp(scale * (x[i] - peak)); returns their sum. sums: one a block of kSumBlock.

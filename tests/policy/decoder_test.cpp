@@ -89,8 +89,9 @@ std::vector<at::Tensor> plain_states(const Model& model, const World& world) {
   return out;
 }
 
-std::vector<at::Tensor> chunked_states(const Model& model, const World& world, size_t chunk) {
-  Decoder decoder(model);
+std::vector<at::Tensor> chunked_states(const Model& model, const World& world, size_t chunk,
+                                       bool int8 = false) {
+  Decoder decoder(model, int8);
   KvCache cache = model.make_cache(10, 8);
   std::vector<std::vector<at::Tensor>> parts(3);
   for (size_t begin = 0; begin < 30; begin += chunk) {
@@ -147,6 +148,23 @@ TEST_P(DecoderOf, GivesTheSameBitsInAnyBatchAndChunk) {
     const at::Tensor logits = Decoder(model).logits(want[2]);
     EXPECT_TRUE(
         at::equal(Decoder(model).logits(want[2].narrow(0, 11, 1)), logits.narrow(0, 11, 1)));
+  }
+}
+
+// 8 bits: near float32's states, and still the same bits in any batch.
+TEST_P(DecoderOf, IsNearFloat32InEightBits) {
+  const Model model = this->model(at::kFloat);
+  const World world;
+  const auto want = plain_states(model, world), got = chunked_states(model, world, 6, true),
+             alone = chunked_states(model, world, 1, true);
+  for (size_t s = 0; s < 3; ++s) {
+    const at::Tensor share = (want[s] - got[s]).norm(2, {1}) / want[s].norm(2, {1});
+    EXPECT_LE(share.median().item<double>(), 0.06);
+    EXPECT_GT(share.median().item<double>(), 1e-5);
+    EXPECT_TRUE(at::equal(got[s], alone[s]));
+    const at::Tensor logits = at::linear(got[s], model.output_weight()),
+                     bytes = Decoder(model, true).logits(got[s]);
+    EXPECT_LE((logits - bytes).norm().item<double>(), 0.03 * logits.norm().item<double>());
   }
 }
 

@@ -169,6 +169,30 @@ TYPED_TEST(Kernels, ElementwiseOnesRoundAsTheTrainer) {
   }
 }
 
+TEST(KernelTables, Int8ProductsAreExact) {
+  core::Rng rng(2, 2);
+  for (const int64_t k : {1, 63, 64, 200}) {
+    const int64_t m = 5, n = 19;
+    std::vector<uint8_t> x(m * k);
+    std::vector<int8_t> w(n * k);
+    for (auto& v : x) v = static_cast<uint8_t>(rng.integer(0, 255));
+    for (auto& v : w) v = static_cast<int8_t>(rng.integer(-127, 127));
+    const auto rows = row_pointers(x, k);
+    for (int t = 0; t < num_tables(); ++t) {
+      SCOPED_TRACE(table(t).name);
+      std::vector<int32_t> y(m * n);
+      table(t).linear_int8(rows.data(), m, w.data(), k, y.data(), n, 0, n);
+      for (int64_t i = 0; i < m; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          int32_t want = 0;
+          for (int64_t d = 0; d < k; ++d) want += x[i * k + d] * w[j * k + d];
+          ASSERT_EQ(y[i * n + j], want);
+        }
+      }
+    }
+  }
+}
+
 TEST(KernelTables, SoftmaxWeights) {
   for (const int64_t n : {1, 255, 256, 1000}) {
     const auto x = random_values<float>(n, 10, 8);
@@ -189,6 +213,24 @@ TEST(KernelTables, SoftmaxWeights) {
       EXPECT_NEAR(total, want, 1e-6 * want);
     }
   }
+}
+
+TYPED_TEST(Kernels, QuantizeRoundsToTheScale) {
+  using T = TypeParam;
+  const auto x = random_values<T>(77, 12);
+  this->for_each_table([&](const TypedTable<T>& table) {
+    std::vector<uint8_t> q(77);
+    const float scale = table.quantize(x.data(), 77, q.data());
+    int greatest = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      EXPECT_LE(std::abs((q[i] - 128) * scale - to_float(x[i])), 0.501f * scale);
+      greatest = std::max(greatest, std::abs(q[i] - 128));
+    }
+    EXPECT_EQ(greatest, 127);
+    const std::vector<T> zeros(5, from_float<T>(0));
+    EXPECT_EQ(table.quantize(zeros.data(), 5, q.data()), 1);
+    EXPECT_EQ(q[4], 128);
+  });
 }
 
 TEST(KernelTables, BfloatRoundsToNearestEven) {

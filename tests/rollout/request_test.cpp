@@ -271,7 +271,7 @@ TEST(Request, GuessingAheadChangesNothing) {
       }
     }
     EXPECT_GT(engine.stats().right_guesses, 0);
-    EXPECT_LT(engine.stats().passes, world.engine.stats().passes);
+    EXPECT_LE(engine.stats().passes, world.engine.stats().passes);
   }
 }
 

@@ -50,7 +50,9 @@ class World {
   }
 
   void step() {
+    for (Sequence* sequence : scheduler_.decoding()) sequence->num_guessed = rng_.integer(0, 3);
     const Scheduler::Pass pass = scheduler_.next_pass();
+    std::map<const Sequence*, int64_t> right;  // guesses
     for (const BlockCopy& copy : pass.copies) {
       for (int64_t i = 0; i < limits_.block_size; ++i)
         cache_[copy.to * limits_.block_size + i] = cache_[copy.from * limits_.block_size + i];
@@ -59,30 +61,27 @@ class World {
     for (const Scheduler::Chunk& chunk : pass.chunks) {
       const Sequence& s = *chunk.sequence;
       EXPECT_EQ(chunk.begin, s.num_cached);
-      EXPECT_LE(chunk.begin + chunk.count, s.num_tokens);
+      EXPECT_LE(chunk.begin + chunk.count - chunk.guessed, s.num_tokens);
       const bool decoding = s.num_tokens - s.num_cached == 1;
       prefill += decoding ? 0 : chunk.count;
-      computed_ += chunk.count;
+      computed_ += chunk.count - chunk.guessed;
+      const int64_t known = chunk.begin + chunk.count - chunk.guessed;
+      right[&s] = rng_.integer(0, chunk.guessed);
       for (int64_t p = chunk.begin; p < chunk.begin + chunk.count; ++p)
-        cache_[slot(s, p)] = at(s, p);
+        cache_[slot(s, p)] = p < known + right[&s] ? at(s, p) : Content{-9, -9, -9};
     }
     EXPECT_LE(prefill, limits_.prefill_tokens_max);
     EXPECT_LE(scheduler_.num_running(), limits_.max_running);
     // After the writes, whatever chunk sees its past whole.
     for (const Scheduler::Chunk& chunk : pass.chunks)
-      expect_past(*chunk.sequence, chunk.begin + chunk.count);
+      expect_past(*chunk.sequence, chunk.begin + chunk.count - chunk.guessed);
     const std::vector<Scheduler::Ready> ready = scheduler_.complete(pass);
+    for (const auto& [sequence, chunk] : ready)
+      EXPECT_EQ(pass.chunks[chunk].sequence->request, sequence->request);
     for (const auto& [sequence, chunk] : ready) {
       EXPECT_EQ(sequence->num_cached, sequence->num_tokens);
       expect_past(*sequence, sequence->num_cached);
-      EXPECT_EQ(pass.chunks[chunk].sequence->request, sequence->request);
-      if (sequence->num_tokens + 1 >= ends_[sequence->request][sequence->sample]) {
-        EXPECT_TRUE(ended_.insert({sequence->request, sequence->sample}).second);
-        scheduler_.finish(sequence);
-        --num_open_;
-      } else {
-        Scheduler::append(*sequence);
-      }
+      draw(sequence, right.contains(sequence) ? right[sequence] : 0);
     }
   }
 
@@ -97,6 +96,19 @@ class World {
   int64_t computed() const { return computed_; }
 
  private:
+  // One token, and one more for each right guess.
+  void draw(Sequence* sequence, int64_t right) {
+    for (int64_t i = 0; i <= right; ++i) {
+      if (sequence->num_tokens + 1 >= ends_[sequence->request][sequence->sample]) {
+        EXPECT_TRUE(ended_.insert({sequence->request, sequence->sample}).second);
+        scheduler_.finish(sequence);
+        --num_open_;
+        return;
+      }
+      Scheduler::append(*sequence);
+      if (i < right) Scheduler::guessed_right(*sequence);
+    }
+  }
   int64_t slot(const Sequence& s, int64_t p) const {
     return s.blocks.at(p / limits_.block_size) * limits_.block_size + p % limits_.block_size;
   }
@@ -150,7 +162,7 @@ TEST(Scheduler, EverySampleEndsWithItsOwnPast) {
     EXPECT_EQ(world.scheduler().num_free_blocks(), limits.num_blocks);
     preemptions += world.scheduler().num_preemptions();
   }
-  EXPECT_GT(preemptions, 100);
+  EXPECT_GT(preemptions, 30);
 }
 
 TEST(Scheduler, RemovingARequestFreesItsBlocksAndLetsOthersGoOn) {
@@ -180,8 +192,9 @@ TEST(Scheduler, APromptIsComputedOnceForItsGroup) {
               rng);
   for (int i = 0; i < 3; ++i) world.add(10, {10, 10, 10, 10}, {20, 20, 20, 20});
   while (world.num_open() > 0) world.step();
-  // The prompt's ten tokens once; of each sample all but its last token.
-  EXPECT_EQ(world.computed(), 3 * (10 + 4 * 9));
+  // The prompt's ten tokens once; of each sample all but its last token, guesses not counted.
+  EXPECT_LE(world.computed(), 3 * (10 + 4 * 9));
+  EXPECT_GE(world.computed(), 3 * 10);
 }
 
 }  // namespace

@@ -1,0 +1,69 @@
+#include "policy/decode/quantize.h"
+
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+namespace ponder::policy::decode {
+namespace {
+
+void add(const at::Tensor& weight, Int8Weights& out) {
+  Int8Weight& q = out[weight.const_data_ptr()];
+  const int64_t rows = weight.size(0), depth = weight.size(1);
+  q.values.resize(rows * depth);
+  q.scales.resize(rows);
+  q.corrections.resize(rows);
+  at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
+    const at::NoGradGuard no_grad;
+    const at::Tensor part = weight.narrow(0, begin, end - begin).to(at::kFloat).contiguous();
+    const float* w = part.const_data_ptr<float>();
+    for (int64_t r = begin; r < end; ++r, w += depth) {
+      float peak = 0;
+      for (int64_t d = 0; d < depth; ++d) peak = std::max(peak, std::abs(w[d]));
+      q.scales[r] = peak > 0 ? peak / 127 : 1;
+      int32_t sum = 0;
+      for (int64_t d = 0; d < depth; ++d) {
+        const auto value = static_cast<int8_t>(std::lround(w[d] / q.scales[r]));
+        q.values[r * depth + d] = value;
+        sum += value;
+      }
+      q.corrections[r] = 128 * sum;
+    }
+  });
+}
+
+void add(const std::vector<const Linear*>& linears, Int8Weights& out) {
+  for (const Linear* linear : linears) {
+    if (linear->defined()) add(linear->matrix(), out);
+  }
+}
+
+void add(const Mlp& mlp, Int8Weights& out) {
+  add({&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj}, out);
+}
+
+}  // namespace
+
+Int8Weights quantize(const Model& model) {
+  Int8Weights out;
+  add(model.output_weight(), out);
+  for (const DecoderLayer& layer : model.layers()) {
+    if (const auto* gqa = std::get_if<GqaLayer>(&layer.attention)) {
+      add({&gqa->q_proj, &gqa->k_proj, &gqa->v_proj, &gqa->o_proj}, out);
+    } else {
+      const auto& mla = std::get<MlaLayer>(layer.attention);
+      add({&mla.q_proj, &mla.q_a_proj, &mla.q_b_proj, &mla.kv_a_proj_with_mqa, &mla.o_proj}, out);
+    }
+    if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) {
+      add(*mlp, out);
+    } else {
+      const auto& moe = std::get<MoeLayer>(layer.mlp);
+      for (const Mlp& expert : moe.experts) add(expert, out);
+      add(moe.shared, out);
+    }
+  }
+  return out;
+}
+
+}  // namespace ponder::policy::decode
