@@ -99,6 +99,8 @@ class Evaluation {
   bool node(const Node& node, acb_ptr out);
   bool leaf(const Node& node, acb_ptr out);
   bool unary(const Node& node, acb_ptr a, acb_ptr out);
+  bool part_of(Op op, acb_ptr a, acb_ptr out);
+  bool inverse_function(Op op, acb_ptr a, acb_ptr out);
   bool trigonometric(const Node& node, acb_ptr a, acb_ptr out);
   bool binary(const Node& node, acb_ptr a, acb_ptr b, acb_ptr out);
   bool raise(acb_ptr base, acb_ptr exponent, int exponent_node, acb_ptr out);
@@ -221,14 +223,9 @@ bool Evaluation::trigonometric(const Node& node, acb_ptr a, acb_ptr out) {
   }
 }
 
-bool Evaluation::unary(const Node& node, acb_ptr a, acb_ptr out) {
-  const auto inverse = [&](void (*function)(acb_t, const acb_t, slong)) {
-    Ball reciprocal;
-    acb_inv(reciprocal.get(), a, precision_);
-    function(out, reciprocal.get(), precision_);
-    return true;
-  };
-  switch (node.op) {
+// Parts and roundings of a value, which cost next to nothing; false for other functions.
+bool Evaluation::part_of(Op op, acb_ptr a, acb_ptr out) {
+  switch (op) {
     case Op::kNeg:
       acb_neg(out, a);
       return true;
@@ -253,14 +250,55 @@ bool Evaluation::unary(const Node& node, acb_ptr a, acb_ptr out) {
       acb_zero(out);
       acb_abs(acb_realref(out), a, precision_);
       return true;
-    case Op::kFloor:
-      return round(a, false, out);
-    case Op::kCeil:
-      return round(a, true, out);
     default:
-      break;
+      return false;
   }
+}
+
+// The inverse trigonometric and hyperbolic functions; false for others.
+bool Evaluation::inverse_function(Op op, acb_ptr a, acb_ptr out) {
+  using Function = void (*)(acb_t, const acb_t, slong);
+  Function function = nullptr;
+  switch (op) {
+    case Op::kAsin:
+    case Op::kAcsc:
+      function = acb_asin;
+      break;
+    case Op::kAcos:
+    case Op::kAsec:
+      function = acb_acos;
+      break;
+    case Op::kAtan:
+    case Op::kAcot:
+      function = acb_atan;
+      break;
+    case Op::kAsinh:
+      function = acb_asinh;
+      break;
+    case Op::kAcosh:
+      function = acb_acosh;
+      break;
+    case Op::kAtanh:
+      function = acb_atanh;
+      break;
+    default:
+      return false;
+  }
+  Ball argument;
+  if (op == Op::kAcsc || op == Op::kAsec || op == Op::kAcot) {
+    acb_inv(argument.get(), a, precision_);
+  } else {
+    acb_set(argument.get(), a);
+  }
+  function(out, argument.get(), precision_);
+  return true;
+}
+
+bool Evaluation::unary(const Node& node, acb_ptr a, acb_ptr out) {
+  if (part_of(node.op, a, out)) return true;
+  if (node.op == Op::kFloor || node.op == Op::kCeil) return round(a, node.op == Op::kCeil, out);
   if (!budget_.spend(precision_ / 32)) return false;
+  if (inverse_function(node.op, a, out)) return true;
   switch (node.op) {
     case Op::kFactorial: {
       Ball next;
@@ -275,30 +313,6 @@ bool Evaluation::unary(const Node& node, acb_ptr a, acb_ptr out) {
     case Op::kExp:
       if (!at_most_bits(a, kMaxArgumentBits)) return false;
       acb_exp(out, a, precision_);
-      return true;
-    case Op::kAsin:
-      acb_asin(out, a, precision_);
-      return true;
-    case Op::kAcos:
-      acb_acos(out, a, precision_);
-      return true;
-    case Op::kAtan:
-      acb_atan(out, a, precision_);
-      return true;
-    case Op::kAcot:
-      return inverse(acb_atan);
-    case Op::kAsec:
-      return inverse(acb_acos);
-    case Op::kAcsc:
-      return inverse(acb_asin);
-    case Op::kAsinh:
-      acb_asinh(out, a, precision_);
-      return true;
-    case Op::kAcosh:
-      acb_acosh(out, a, precision_);
-      return true;
-    case Op::kAtanh:
-      acb_atanh(out, a, precision_);
       return true;
     case Op::kSinh:
     case Op::kCosh:

@@ -72,6 +72,9 @@ class Modular {
   uint64_t value(int index) const { return values_[static_cast<size_t>(index - begin_)]; }
 
   bool node(const Node& node, uint64_t& out);
+  bool leaf(const Node& node, uint64_t& out);
+  bool unary(const Node& node, uint64_t& out);
+  bool binary(const Node& node, uint64_t& out);
   bool number(const Node& node, uint64_t& out) const;
   bool raise(const Node& node, uint64_t& out);
   bool apply(const Node& node, uint64_t& out) const;
@@ -131,7 +134,8 @@ bool Modular::apply(const Node& node, uint64_t& out) const {
   return true;
 }
 
-bool Modular::node(const Node& node, uint64_t& out) {
+// Numbers, names and constants; false for all else, and for a number without a value there.
+bool Modular::leaf(const Node& node, uint64_t& out) {
   switch (node.op) {
     case Op::kNumber:
       return number(node, out);
@@ -154,9 +158,11 @@ bool Modular::node(const Node& node, uint64_t& out) {
     case Op::kApply:
       return apply(node, out);
     default:
-      break;
+      return false;
   }
-  if (node.a < 0 || !known(node.a)) return false;
+}
+
+bool Modular::unary(const Node& node, uint64_t& out) {
   const uint64_t a = value(node.a);
   switch (node.op) {
     case Op::kNeg:
@@ -168,8 +174,6 @@ bool Modular::node(const Node& node, uint64_t& out) {
     case Op::kPercent:
       out = multiply(a, inverse(100));
       return true;
-    case Op::kPow:
-      return raise(node, out);
     case Op::kFactorial: {
       const Node& inside = arena_[node.a];
       if (inside.op != Op::kNumber || !(inside.flags & kSmallInt)) return false;
@@ -181,9 +185,12 @@ bool Modular::node(const Node& node, uint64_t& out) {
       return true;
     }
     default:
-      break;
+      return false;
   }
-  if (node.b < 0 || !known(node.b)) return false;
+}
+
+bool Modular::binary(const Node& node, uint64_t& out) {
+  const uint64_t a = value(node.a);
   const uint64_t b = value(node.b);
   switch (node.op) {
     case Op::kAdd:
@@ -211,6 +218,14 @@ bool Modular::node(const Node& node, uint64_t& out) {
     default:
       return false;
   }
+}
+
+bool Modular::node(const Node& node, uint64_t& out) {
+  if (node.a < 0) return leaf(node, out);
+  if (!known(node.a)) return false;
+  if (node.op == Op::kPow) return raise(node, out);
+  if (node.b < 0) return unary(node, out);
+  return known(node.b) && binary(node, out);
 }
 
 }  // namespace

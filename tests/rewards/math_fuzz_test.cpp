@@ -94,7 +94,17 @@ class Mutator {
                                                      "'",
                                                      "\\begin{cases}",
                                                      "\\binom",
-                                                     "^\\circ"};
+                                                     "^\\circ",
+                                                     "{}_5C_2",
+                                                     "\\pmod{7}",
+                                                     "\\land",
+                                                     "_{\\text{two}}",
+                                                     "A3_{16}",
+                                                     "1]",
+                                                     "[2,",
+                                                     "333...",
+                                                     "\\begin{vmatrix}",
+                                                     "{,}5"};
     const size_t at = below(input.size() + 1);
     switch (below(6)) {
       case 0:
