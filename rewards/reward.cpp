@@ -7,10 +7,12 @@
 #include "rewards/countdown.h"
 #include "rewards/instructions.h"
 #include "rewards/json_schema.h"
+#include "rewards/judge_model.h"
 #include "rewards/language.h"
 #include "rewards/length.h"
 #include "rewards/match.h"
 #include "rewards/math_reward.h"
+#include "rewards/model_reward.h"
 #include "rewards/options.h"
 #include "rewards/plugins/pool.h"
 #include "rewards/r1.h"
@@ -24,6 +26,8 @@ std::unique_ptr<Reward> make_code(const RewardSpec& spec) {
   return std::make_unique<CodeReward>(read_options<CodeOptions>(spec),
                                       std::make_shared<SandboxRunner>());
 }
+
+constexpr const char* kRewardModel = "reward_model";
 
 using Maker = std::unique_ptr<Reward> (*)(const RewardSpec&);
 
@@ -46,6 +50,7 @@ const std::vector<std::pair<std::string, Maker>>& table() {
       {"math", make<MathReward>},
       {"code", make_code},
       {"countdown", make<Countdown>},
+      {"think_format", make<ThinkFormat>},
       {"tag_count", make<TagCount>},
       {"boxed", make<BoxedFormat>},
       {"one_answer", make<OneAnswer>},
@@ -57,6 +62,7 @@ const std::vector<std::pair<std::string, Maker>>& table() {
       {"language", make<LanguageConsistency, LanguageOptions>},
       {"single_language", make<SingleLanguage, SingleLanguageOptions>},
       {"overlong", make<SoftOverlong, OverlongOptions>},
+      {"judge", make<JudgeModel, JudgeOptions>},
       {"cosine", make<CosineLength, CosineOptions>},
       {"repetition", make<RepetitionPenalty, RepetitionOptions>},
   };
@@ -103,11 +109,14 @@ std::string part_name(const std::string& spec) {
 std::vector<std::string> reward_names() {
   std::vector<std::string> names;
   for (const auto& [name, maker] : table()) names.push_back(name);
+  names.push_back(kRewardModel);
   return names;
 }
 
-std::unique_ptr<Reward> make_reward(const std::string& spec) {
+std::unique_ptr<Reward> make_reward(const std::string& spec, const LoadRewardModel& load_model) {
   const RewardSpec parsed = parse_spec(spec);
+  if (parsed.name == kRewardModel)
+    return std::make_unique<ModelReward>(read_options<RewardModelOptions>(parsed), load_model);
   for (const auto& [known, maker] : table()) {
     if (known == parsed.name) return maker(parsed);
   }

@@ -3,6 +3,7 @@
 // a person can read.
 #pragma once
 
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -60,7 +61,15 @@ class Reward {
 // ".py:function" (Python), or a command line with a '/' or a blank in it (a program that speaks
 // JSON lines). Throws UserError: an unknown name with the nearest one, wrong options, a plugin that
 // does not load.
-std::unique_ptr<Reward> make_reward(const std::string& spec);
+// `load_model` is what the reward "reward_model" loads with (model_reward.h); without it that name
+// is refused.
+//
+// ScoreTexts: scores[i] is how good texts[i] is, in the model's own unit; may be called by several
+// threads. LoadRewardModel loads one from a folder and throws UserError.
+using ScoreTexts = std::function<std::vector<double>(const std::vector<std::string>& texts)>;
+using LoadRewardModel = std::function<ScoreTexts(const std::filesystem::path& folder)>;
+std::unique_ptr<Reward> make_reward(const std::string& spec,
+                                    const LoadRewardModel& load_model = {});
 std::vector<std::string> reward_names();
 
 // The name under which a spec's values are reported: without options, a plugin's path without

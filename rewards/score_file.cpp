@@ -157,7 +157,7 @@ std::string ScoreSummary::text() const {
 }
 
 ScoreSummary score_file(const ScoreRequest& request, std::FILE* out) {
-  const Scorer scorer(request.rewards);
+  const Scorer scorer(request.rewards, request.load_model);
   std::ifstream file(request.input);
   if (!file)
     core::throw_user("cannot read the input {}: no such file or no right to read it",

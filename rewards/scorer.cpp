@@ -30,12 +30,14 @@ void bind(core::Binder& b, RewardOptions& o) {
           "the run stops when more than this share cannot be judged", {.low = 0, .high = 1});
 }
 
-Scorer::Scorer(const RewardOptions& options) : max_failure_share_(options.max_failure_share) {
+Scorer::Scorer(const RewardOptions& options, const LoadRewardModel& load_model)
+    : max_failure_share_(options.max_failure_share) {
   if (options.reward_funcs.empty())
     core::throw_user("reward_funcs is empty: name at least one reward");
   if (options.reward_funcs.size() != options.reward_weights.size()) {
-    core::throw_user("reward.reward_weights has {} entries, expected {}: one for each of reward_funcs",
-                     options.reward_weights.size(), options.reward_funcs.size());
+    core::throw_user(
+        "reward.reward_weights has {} entries, expected {}: one for each of reward_funcs",
+        options.reward_weights.size(), options.reward_funcs.size());
   }
   for (size_t i = 0; i < options.reward_funcs.size(); ++i) {
     const std::string& spec = options.reward_funcs[i];
@@ -48,7 +50,7 @@ Scorer::Scorer(const RewardOptions& options) : max_failure_share_(options.max_fa
     for (const Part& other : parts_) {
       if (other.name == name) core::throw_user("reward_funcs names {} twice", name);
     }
-    parts_.push_back({name, options.reward_weights[i], make_reward(spec), ""});
+    parts_.push_back({name, options.reward_weights[i], make_reward(spec, load_model), ""});
   }
   for (const std::string& gate : options.reward_gates) add_gate(gate);
 }

@@ -40,7 +40,7 @@ class Scorer {
  public:
   // Throws UserError: unknown reward, numbers of rewards and weights that differ, no reward, a
   // weight that is not finite, a gate that is not "REWARD if REWARD".
-  explicit Scorer(const RewardOptions& options);
+  explicit Scorer(const RewardOptions& options, const LoadRewardModel& load_model = {});
 
   // Thread-safe. A reward's exception is a score with status crashed, never an exception of ours.
   data::Score score(const data::Prompt& prompt, const data::Completion& completion) const;

@@ -43,6 +43,14 @@ std::optional<std::string> final_answer(std::string_view text) {
   return boxed ? std::optional<std::string>(text::trimmed(*boxed)) : std::nullopt;
 }
 
+Judgement ThinkFormat::judge(const data::Prompt& prompt, const data::Completion& completion) const {
+  const std::string text = text::rendered(prompt, completion);
+  const bool holds = text.starts_with("<think>") && text::count_of(text, "<think>") == 1 &&
+                     text::count_of(text, "</think>") > 0;
+  return verdict(holds,
+                 holds ? "<think>...</think> comes first" : "no <think>...</think> in front");
+}
+
 Judgement TagCount::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   const std::string text = text::rendered(prompt, completion);
   double share = 0;

@@ -15,6 +15,12 @@ std::optional<std::string_view> last_boxed(std::string_view text);
 // there is neither.
 std::optional<std::string> final_answer(std::string_view text);
 
+// TRL's think_format_reward: the text begins with <think>, the only one, and closes it.
+class ThinkFormat : public Reward {
+ public:
+  Judgement judge(const data::Prompt& prompt, const data::Completion& completion) const override;
+};
+
 // A quarter for each of "<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>" that stands
 // exactly once (open-r1's tag_count_reward, src/open_r1/rewards.py).
 class TagCount : public Reward {

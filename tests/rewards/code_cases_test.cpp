@@ -32,8 +32,8 @@ std::map<std::string, Json> stdio_problems() {
   const std::filesystem::path own = cases_folder() / "stdio_problems.jsonl";
   std::map<std::string, Json> out;
   for (const Json& line : lines_of(std::filesystem::exists(own) ? own
-                                                          : PONDER_SOURCE_DIR
-                                 "/tests/cases/code/stdio_problems.jsonl"))
+                                                                : PONDER_SOURCE_DIR
+                                       "/tests/cases/code/stdio_problems.jsonl"))
     out.emplace(line["id"], line);
   return out;
 }

@@ -15,26 +15,35 @@ data::Completion completion(const std::string& text, FinishReason reason = Finis
   return c;
 }
 
-Judgement accuracy(const data::Json& answer, const std::string& text, FinishReason reason = FinishReason::kStop) {
+Judgement accuracy(const data::Json& answer, const std::string& text,
+                   FinishReason reason = FinishReason::kStop) {
   data::Prompt prompt;
   prompt.answer = answer;
   return AnswerTagAccuracy().judge(prompt, completion(text, reason));
 }
 
 TEST(AnswerTagAccuracy, JudgesTheLastAnswer) {
-  const struct { const char* name; data::Json answer; const char* text; double value; ScoreStatus status; } cases[] = {
+  const struct {
+    const char* name;
+    data::Json answer;
+    const char* text;
+    double value;
+    ScoreStatus status;
+  } cases[] = {
       {"right", 23, "<think></think><answer>23</answer>", 1, ScoreStatus::kOk},
       {"blanks", 23, "<answer> 23\n</answer>", 1, ScoreStatus::kOk},
       {"leading zero and plus", 23, "<answer>+023</answer>", 1, ScoreStatus::kOk},
       {"reference as text", "23", "<answer>23</answer>", 1, ScoreStatus::kOk},
-      {"integers of any size", "123456789012345678901234567890", "<answer>123456789012345678901234567890</answer>", 1, ScoreStatus::kOk},
+      {"integers of any size", "123456789012345678901234567890",
+       "<answer>123456789012345678901234567890</answer>", 1, ScoreStatus::kOk},
       {"minus zero", 0, "<answer>-0</answer>", 1, ScoreStatus::kOk},
       {"text", "Paris", "<answer>Paris</answer>", 1, ScoreStatus::kOk},
       {"wrong", 23, "<answer>24</answer>", 0, ScoreStatus::kWrong},
       {"hedged", 23, "<answer>23 or 24</answer>", 0, ScoreStatus::kWrong},
       {"the last counts", 23, "<answer>23</answer><answer>24</answer>", 0, ScoreStatus::kWrong},
       {"prefix is not enough", 2, "<answer>23</answer>", 0, ScoreStatus::kWrong},
-      {"a broken last one hides the earlier", 23, "<answer>23</answer> no, <answer>24", 0, ScoreStatus::kUnparsed},
+      {"a broken last one hides the earlier", 23, "<answer>23</answer> no, <answer>24", 0,
+       ScoreStatus::kUnparsed},
       {"none", 23, "23", 0, ScoreStatus::kUnparsed},
       {"empty", 23, "<answer></answer>", 0, ScoreStatus::kWrong},
       {"sign alone", 23, "<answer>-</answer>", 0, ScoreStatus::kWrong},
@@ -65,7 +74,10 @@ TEST(AnswerTagAccuracy, LongAnswersDoNotBreakCharactersInTheReason) {
 }
 
 TEST(ThinkAnswerFormat, WantsEachTagOnceInOrder) {
-  const struct { const char* text; double value; } cases[] = {
+  const struct {
+    const char* text;
+    double value;
+  } cases[] = {
       {"<think>a</think><answer>b</answer>", 1},
       {" <think></think>\n<answer></answer>\n", 1},
       {"<think>a</think> so <answer>b</answer>", 0},
@@ -82,7 +94,8 @@ TEST(ThinkAnswerFormat, WantsEachTagOnceInOrder) {
     SCOPED_TRACE(c.text);
     EXPECT_EQ(ThinkAnswerFormat().judge({}, completion(c.text)).value, c.value);
   }
-  EXPECT_EQ(ThinkAnswerFormat().judge({}, completion(cases[0].text, FinishReason::kLength)).value, 0.0);
+  EXPECT_EQ(ThinkAnswerFormat().judge({}, completion(cases[0].text, FinishReason::kLength)).value,
+            0.0);
 }
 
 }  // namespace

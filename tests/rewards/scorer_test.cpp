@@ -22,7 +22,8 @@ data::Completion stopped(const std::string& text) {
 
 TEST(Scorer, AddsWeightedParts) {
   const Scorer scorer({{"accuracy", "format"}, {1.0, 0.1}});
-  const data::Score right = scorer.score(prompt_with(5), stopped("<think></think><answer>5</answer>"));
+  const data::Score right =
+      scorer.score(prompt_with(5), stopped("<think></think><answer>5</answer>"));
   EXPECT_DOUBLE_EQ(right.value.value(), 1.1);
   EXPECT_EQ(right.status, data::ScoreStatus::kOk);
   EXPECT_EQ(right.parts.at("accuracy"), 1.0);
@@ -34,7 +35,8 @@ TEST(Scorer, AddsWeightedParts) {
 
 TEST(Scorer, AMissingReferenceMakesTheScoreNull) {
   const Scorer scorer({{"accuracy", "format"}, {1.0, 0.1}});
-  const data::Score score = scorer.score(prompt_with(nullptr), stopped("<think></think><answer>5</answer>"));
+  const data::Score score =
+      scorer.score(prompt_with(nullptr), stopped("<think></think><answer>5</answer>"));
   EXPECT_FALSE(score.value.has_value());
   EXPECT_EQ(score.status, data::ScoreStatus::kRefused);
   EXPECT_EQ(score.parts.at("format"), 1.0);
@@ -61,7 +63,8 @@ TEST(ScoringPool, ScoresStandWhereTheyBelong) {
     pool.start(20, 10);
     for (size_t i = 20; i-- > 0;) {
       for (size_t j = 0; j < 10; ++j) {
-        pool.submit(i, j, prompt_with(7), stopped((i * j) % 3 == 0 ? "<answer>7</answer>" : "<answer>8</answer>"));
+        pool.submit(i, j, prompt_with(7),
+                    stopped((i * j) % 3 == 0 ? "<answer>7</answer>" : "<answer>8</answer>"));
       }
     }
     const auto scores = pool.finish();
