@@ -17,6 +17,7 @@
 #include "core/progress.h"
 #include "recipes/report_assets.h"
 #include "recipes/report_charts.h"
+#include "recipes/report_findings.h"
 
 namespace ponder::recipes {
 namespace {
@@ -138,6 +139,7 @@ Json run_json(const RunData& run, bool with_completions) {
   Json json = {{"name", run.name},
                {"facts", facts_of(run)},
                {"recipe", run.recipe},
+               {"findings", findings(run)},
                {"completions", Json::array()}};
   json["num_completion_steps"] = run.num_completion_steps;
   json["num_groups_left_out"] = run.num_groups_left_out;

@@ -81,6 +81,10 @@ constexpr ChartSpec kCharts[] = {
      {{{.metric = "frac_reward_zero_std", .label = "share"}}}},
     {"Cut-off completions", "share that reached the length limit", "", "percent", true,
      {{{.metric = "completions/clipped_ratio", .label = "share"}}}},
+    {"Signs of gamed rewards", "share of completions; of those above their group's mean: rewarded", "", "percent", true,
+     {{{.metric = "hacks/rewarded", .label = "rewarded"},
+       {.metric = "hacks/tag_spam", .label = "tag spam", .slot = kGreedy},
+       {.metric = "hacks/many_boxes", .label = "many answers", .slot = kSampled}}}},
     {"Throughput", "tokens per second", "", "count", true, {{{.metric = "perf/tokens_per_s", .label = "tokens/s"}}}},
 };
 // clang-format on

@@ -112,6 +112,13 @@ function runLegend(hidden, redraw) {
     } }, html("i", {}), run.name)));
 }
 
+// What the metrics suggest to look at, in words.
+function findingsList() {
+  const found = data.runs.flatMap((run) => run.findings.map((text) => (isComparison ? `${run.name}: ${text}` : text)));
+  if (!found.length) return null;
+  return html("section", { class: "findings" }, html("h2", {}, "Worth a look"), html("ul", {}, found.map((text) => html("li", {}, text))));
+}
+
 function thinningNote() {
   const longest = Math.max(...data.charts.map((chart) => chart.bucket));
   if (longest <= 1) return null;
@@ -131,6 +138,7 @@ function buildPage() {
     pageHead(),
     isComparison ? runLegend(hidden, () => charts.forEach((chart) => chart.draw())) : null,
     isComparison || !data.summary.length ? null : html("div", { class: "cards" }, data.summary.map(summaryCard)),
+    findingsList(),
     isComparison ? finalTable() : null,
     isComparison ? differenceTable() : null,
     charts.length ? html("section", {}, html("h2", {}, "Curves"), thinningNote(),
