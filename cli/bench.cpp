@@ -1,11 +1,10 @@
-#include "rewards/math/bench.h"
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/bench_fp8.h"
+#include "cli/bench_math.h"
 #include "cli/bench_rollout.h"
 #include "cli/bench_sandbox.h"
 #include "cli/commands.h"
@@ -70,18 +69,15 @@ void add_bench(CLI::App& app) {
   sandbox_verb->footer("Example:\n  ponder bench sandbox --seconds 2");
   sandbox_verb->callback([sandbox] { fmt::print("{}\n", bench_sandbox(*sandbox).dump(2)); });
 
-  struct MathBench {
-    std::string cases = "tests/cases/math";
-    double seconds = 2;
-  };
-  auto math = std::make_shared<MathBench>();
+  auto math = std::make_shared<MathBenchOptions>();
   CLI::App* math_verb = bench->add_subcommand("math", "pairs a second of the math checker");
   math_verb->add_option("--cases", math->cases, "folder of math500.jsonl and paraphrase.jsonl")
       ->capture_default_str();
   math_verb->add_option("--seconds", math->seconds, "of each set")->capture_default_str();
-  math_verb->footer("Example:\n  ponder bench math --cases tests/cases/math");
-  math_verb->callback(
-      [math] { fmt::print("{}\n", rewards::bench_math(math->cases, math->seconds).dump(2)); });
+  math_verb->add_option("--peer", math->peer,
+                        "a Python that has math-verify: timed on the same pairs");
+  math_verb->footer("Example:\n  ponder bench math --cases tests/cases/math --peer python3");
+  math_verb->callback([math] { fmt::print("{}\n", bench_math(*math).dump(2)); });
 
   struct Fp8Bench {
     int64_t tokens = 1024, features = 2048;

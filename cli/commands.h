@@ -5,6 +5,8 @@
 
 #include <string>
 
+#include "rewards/reward.h"
+
 namespace CLI {
 class App;
 }
@@ -14,7 +16,8 @@ namespace ponder::cli {
 void add_train(CLI::App& app, int& status);
 void add_eval(CLI::App& app);
 void add_sample(CLI::App& app);
-void add_score(CLI::App& app);
+// `load_model` (rewards/reward.h) serves the reward "reward_model".
+void add_score(CLI::App& app, rewards::LoadRewardModel load_model = {});
 void add_reward(CLI::App& app, int& status);
 void add_report(CLI::App& app);
 void add_model(CLI::App& app);

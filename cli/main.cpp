@@ -12,6 +12,7 @@
 #include "cli/sandbox_command.h"
 #include "core/error.h"
 #include "core/spelling.h"
+#include "recipes/reward_model.h"
 
 namespace ponder::cli {
 namespace {
@@ -52,7 +53,7 @@ int run(int argc, char** argv) {
   add_train(app, status);
   add_eval(app);
   add_sample(app);
-  add_score(app);
+  add_score(app, recipes::load_reward_model);
   add_reward(app, status);
   add_report(app);
   add_model(app);

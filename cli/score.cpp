@@ -17,8 +17,9 @@ void run_score(rewards::ScoreRequest request) {
 
 }  // namespace
 
-void add_score(CLI::App& app) {
+void add_score(CLI::App& app, rewards::LoadRewardModel load_model) {
   auto request = std::make_shared<rewards::ScoreRequest>();
+  request->load_model = std::move(load_model);
   CLI::App* verb =
       app.add_subcommand("score", "rewards over a JSONL file, one line of JSON for each");
   verb->add_option("--reward", request->rewards.reward_funcs,

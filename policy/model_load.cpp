@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "policy/body.h"
 #include "policy/model.h"
 #include "policy/safetensors.h"
 
@@ -55,9 +56,9 @@ bool may_be_ignored(const std::string& name, const ModelConfig& config) {
   return config.num_nextn_predict_layers == 0 && layer_of(name) >= config.num_hidden_layers;
 }
 
-void refuse_surplus(const WeightFolder& folder, const Model& model) {
+void refuse_surplus(const WeightFolder& folder, const Model& model, const std::string& head = "") {
   const ModelConfig& config = model.config();
-  std::set<std::string> known;
+  std::set<std::string> known = {head};
   for (const Parameter& p : model.parameters()) known.insert(p.name);
   for (const Parameter& p : model.shared_parameters()) known.insert(p.name);
   for (const std::string& name : folder.names()) {
@@ -103,6 +104,18 @@ Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype) {
   refuse_surplus(folder, model);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) load_tensor(folder, p);
+  return model;
+}
+
+Model load_body(const std::filesystem::path& dir, const std::string& head, at::ScalarType dtype) {
+  ModelConfig config = read_config(dir);
+  config.tie_word_embeddings = true;  // no lm_head is made or asked for
+  config.num_nextn_predict_layers = 0;
+  const WeightFolder folder(dir);
+  Model model = Model::random(config, 0, dtype);
+  refuse_surplus(folder, model, head);
+  const at::NoGradGuard no_grad;
+  for (const Parameter& p : model.parameters()) load_tensor(folder, p);
   return model;
 }
 

@@ -1,13 +1,14 @@
 #include "recipes/evaluate.h"
 
 #include "core/file.h"
+#include "recipes/scoring_metrics.h"
 
 namespace ponder::recipes {
 
 Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
                     const std::vector<data::Prompt>& prompts,
                     const rollout::SampleOptions& options) {
-  rewards::ScoringPool pool(scorer, 1);
+  rewards::ScoringPool pool(scorer, scoring_threads());
   pool.start(prompts.size(), options.num_generations);
   std::vector<data::Group> groups = engine.generate(
       prompts, options, 0, [&](size_t i, size_t j, const data::Completion& completion) {

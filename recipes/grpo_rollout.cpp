@@ -8,6 +8,7 @@
 #include "core/timer.h"
 #include "grpo/advantage.h"
 #include "recipes/rollout_metrics.h"
+#include "recipes/scoring_metrics.h"
 
 namespace ponder::recipes {
 
@@ -16,7 +17,7 @@ GrpoRollout::GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollou
     : recipe_(recipe),
       prompts_(prompts),
       engine_(engine),
-      scoring_(scorer, 1),
+      scoring_(scorer, scoring_threads()),
       difficulty_(recipe.dataset.curriculum) {}
 
 data::Json GrpoRollout::state() const {

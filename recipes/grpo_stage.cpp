@@ -18,6 +18,7 @@
 #include "recipes/prompts.h"
 #include "recipes/reference.h"
 #include "recipes/rollout_metrics.h"
+#include "recipes/scoring_metrics.h"
 #include "recipes/trainee.h"
 
 namespace ponder::recipes {
@@ -72,6 +73,7 @@ class GrpoStage : public Stage {
     Rollout rollout = sample(step, context.say);
     std::map<std::string, double> seconds = rollout.seconds;
     Metrics metrics = std::move(rollout.metrics);
+    metrics.merge(scoring_metrics(rollout.groups, trainee_.scorer));
     context.say("training");
     auto [batch, advantages] = make_batch(rollout.groups, seconds);
     metrics.merge(advantages.metrics);

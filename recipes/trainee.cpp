@@ -4,6 +4,7 @@
 
 #include "policy/hf_folder.h"
 #include "recipes/evaluate.h"
+#include "recipes/reward_model.h"
 
 namespace ponder::recipes {
 
@@ -13,7 +14,7 @@ Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& 
     : folder(its_folder),
       model(std::move(its_model)),
       tokenizer(policy::Tokenizer::from_folder(its_folder)),
-      scorer(reward),
+      scorer(reward, load_reward_model),
       engine(model, tokenizer, {}),
       optimizer(trained, optimizer_options) {
   policy::check_tokenizer_fits(tokenizer, model.config(), folder);
