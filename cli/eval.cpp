@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "recipes/evaluate.h"
 #include "recipes/prompts.h"
+#include "recipes/reward_model.h"
 
 namespace ponder::cli {
 namespace {
@@ -26,7 +27,8 @@ struct EvalRequest {
 void run_eval(const EvalRequest& request) {
   const PolicyFiles policy = load_policy(request.model);
   rollout::Engine engine(policy.model, policy.tokenizer, {});
-  const rewards::Scorer scorer({request.rewards, std::vector<double>(request.rewards.size(), 1.0)});
+  const rewards::Scorer scorer({request.rewards, std::vector<double>(request.rewards.size(), 1.0)},
+                               recipes::load_reward_model);
   const auto prompts =
       recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer);
   rollout::SampleOptions options{.max_completion_length = request.max_completion_length,
