@@ -20,7 +20,7 @@ struct JudgeOptions {
   std::string model = "judge";                   // as the server names it
   std::string prompt_file;  // a text with {prompt}, {completion} and {answer}; empty: our own
   std::string pattern =
-      R"((?i)\bscore\b\W*(-?\d+(?:\.\d+)?))";  // RE2; its last match's first group is the score
+      R"((?i)\bscore\b[^\w-]*(-?\d+(?:\.\d+)?))";  // RE2; its last match's first group is the score
   double low = 0, high = 10;                   // scores outside are no verdicts
   double ok_from = 0.5;                        // the status is ok from this reward on
   int64_t max_tokens = 512;

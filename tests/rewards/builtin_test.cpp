@@ -239,6 +239,7 @@ TEST(BuiltIns, StandHostileText) {
                                            {"instruction_id_list", {"punctuation:no_comma"}},
                                            {"kwargs", {nullptr}}});
   for (const std::string& name : reward_names()) {
+    if (name == "judge" || name == "reward_model") continue;  // they ask others: model_based_test
     const auto reward = make_reward(name);
     for (const std::string& text : texts) {
       const Judgement got = reward->judge(prompt, stopped(text));

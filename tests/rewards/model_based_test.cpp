@@ -118,6 +118,9 @@ TEST(Judge, AFailureIsTriedAgainAndThenNull) {
       {"a score out of range",
        [](int, const Json&, httplib::Response& response) { say(response, "Score: 11"); }, 2,
        std::nullopt, "not from 0 to 10"},
+      {"a negative score",
+       [](int, const Json&, httplib::Response& response) { say(response, "Score: -3"); }, 2,
+       std::nullopt, "not from 0 to 10"},
       {"no JSON",
        [](int, const Json&, httplib::Response& response) {
          response.set_content("<html>", "text/html");
