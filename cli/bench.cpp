@@ -7,6 +7,7 @@
 #include "cli/bench_math.h"
 #include "cli/bench_rollout.h"
 #include "cli/bench_sandbox.h"
+#include "cli/bench_step.h"
 #include "cli/commands.h"
 #include "cli/validators.h"
 #include "core/error.h"
@@ -53,12 +54,13 @@ void add_rollout(CLI::App& bench) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  CLI::App* bench =
-      app.add_subcommand("bench", "figures of this machine as JSON: rollout, fp8, math, sandbox");
+  CLI::App* bench = app.add_subcommand(
+      "bench", "figures of this machine as JSON: rollout, step, fp8, math, sandbox");
   bench->require_subcommand(1);
   bench->footer("Example:\n  ponder bench sandbox --seconds 2");
 
   add_rollout(*bench);
+  add_bench_step(*bench);
 
   auto sandbox = std::make_shared<SandboxBenchOptions>();
   CLI::App* sandbox_verb =

@@ -10,8 +10,8 @@ namespace {
 // Collects segments as ranges of the batch's own tokens.
 struct Segments {
   const TrainBatch& batch;
-  std::vector<int64_t> sources;      // [tokens]: the batch's token at each place
-  std::vector<int64_t> states;       // [tokens of the batch] -> place of its predictor; -1: none
+  std::vector<int64_t> sources;  // [tokens]: the batch's token at each place
+  std::vector<int64_t> states;   // [tokens of the batch] -> place of its predictor; -1: none
   std::vector<int32_t> cu_seqlens{0}, parents;
 
   // Tokens begin .. end of the batch as a segment that goes on from the token at `before`; -1: from

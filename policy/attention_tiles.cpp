@@ -29,8 +29,7 @@ PONDER_INLINE void online_softmax_rows(A* scores, int64_t rows, const TileMask& 
     }
     for (int64_t i = 0; i < keys.begin; ++i) row[i] = 0;
     for (int64_t i = keys.end; i < kTile; ++i) row[i] = 0;
-    // Every row sees a key of the first tile: from then on its peak is finite (or NaN, as its
-    // keys).
+    // A row that has seen no key yet has nothing to fade.
     const A fade = total[r] > 0 ? simd::exp(peak[r] - highest) : A(0);
     total[r] = total[r] * fade + sum;
     peak[r] = highest;

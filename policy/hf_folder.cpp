@@ -15,7 +15,7 @@ constexpr int64_t kShardBytesMax = int64_t{5}
 // The balance bias stays float32 as V3 ships it; every other tensor takes the checkpoint's dtype.
 NamedTensors tensors_to_save(const Model& model, at::ScalarType dtype) {
   NamedTensors out;
-  for (const Parameter& p : model.parameters()) {
+  for (const Parameter& p : model.merged_parameters()) {
     out.emplace_back(p.name, p.tensor.detach().to(p.trainable ? dtype : at::kFloat));
   }
   for (const Parameter& p : model.shared_parameters())

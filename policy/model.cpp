@@ -1,5 +1,7 @@
 #include "policy/model.h"
 
+#include <map>
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 
@@ -62,8 +64,9 @@ Model Model::meta(const ModelConfig& config) {
 Model Model::frozen_copy() const {
   Model copy(config_, dtype(), at::kCPU);
   const at::NoGradGuard no_grad;
+  const std::vector<Parameter> values = merged_parameters();
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    copy.parameters_[i].tensor.copy_(parameters_[i].tensor);
+    copy.parameters_[i].tensor.copy_(values[i].tensor);
     copy.parameters_[i].tensor.requires_grad_(false);
   }
   return copy;
@@ -125,6 +128,16 @@ at::Tensor Model::mtp_forward_cached(int64_t depth, const CachedInput& input,
   at::Tensor& layer_cache = cache.layers.at(config_.num_hidden_layers + depth);
   return rms_norm(layer_forward_cached(module.layer, x, layer_cache, context), module.head_norm,
                   config_.rms_norm_eps);
+}
+
+std::vector<Parameter> Model::merged_parameters() const {
+  std::map<std::string, at::Tensor> merged;
+  for (const auto& adapter : adapters_) merged[adapter->name + ".weight"] = adapter->merged;
+  std::vector<Parameter> out = parameters_;
+  for (Parameter& p : out) {
+    if (const auto found = merged.find(p.name); found != merged.end()) p.tensor = found->second;
+  }
+  return out;
 }
 
 std::vector<Parameter> Model::shared_parameters() const {

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -111,10 +112,18 @@ class Model {
   // of embedding and output weight in its module for multi-token prediction.
   std::vector<Parameter> shared_parameters() const;
 
+  // Low-rank adapters beside linears (lora.h); none: the weights themselves are trained.
+  const std::vector<std::shared_ptr<Adapter>>& adapters() const { return adapters_; }
+  void add_adapter(std::shared_ptr<Adapter> adapter) { adapters_.push_back(std::move(adapter)); }
+
+  // The values with which the model samples and is saved, in parameters()' order: merged with
+  // adapters where there are some.
+  std::vector<Parameter> merged_parameters() const;
+
   // Calls visit(linear) for every linear of every layer.
   void for_each_linear(const std::function<void(Linear&)>& visit);
 
-  // A frozen copy: same values, no gradients (the reference policy).
+  // A frozen copy: same values, adapters merged, no gradients (the reference policy).
   Model frozen_copy() const;
 
   // Number of features that the cache holds per token and layer, and their bytes over all layers.
@@ -138,6 +147,7 @@ class Model {
   at::Tensor embedding_, final_norm_, output_weight_;
   std::vector<DecoderLayer> layers_;
   std::vector<MtpModule> mtp_;
+  std::vector<std::shared_ptr<Adapter>> adapters_;
   bool gradient_checkpointing_ = false;
 };
 

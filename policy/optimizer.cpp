@@ -31,11 +31,11 @@ void bind(core::Binder& b, OptimizerOptions& o) {
 
 double learning_rate_at(const OptimizerOptions& o, int64_t update, int64_t total) {
   if (update < o.warmup_steps)
-    return o.learning_rate * static_cast<double>(update + 1) / static_cast<double>(o.warmup_steps);
+    return o.learning_rate * static_cast<double>(update) / static_cast<double>(o.warmup_steps);
   if (o.lr_scheduler_type == Schedule::kConstant) return o.learning_rate;
   const double begin =
       std::max(static_cast<double>(o.warmup_steps), o.decay_start * static_cast<double>(total));
-  const double length = std::max(1.0, static_cast<double>(total - 1) - begin);
+  const double length = std::max(1.0, static_cast<double>(total) - begin);
   const double progress = std::clamp((static_cast<double>(update) - begin) / length, 0.0, 1.0);
   const double falling = o.lr_scheduler_type == Schedule::kLinear
                              ? 1 - progress
@@ -100,6 +100,10 @@ AdamW::StepResult AdamW::step(double learning_rate) {
   update_masters_(grads, learning_rate, scale);
   result.applied = true;
   return result;
+}
+
+void AdamW::drop_gradients() {
+  for (Slot& slot : slots_) slot.sum.take();
 }
 
 void AdamW::update_float_(const std::vector<at::Tensor>& grads, double learning_rate,

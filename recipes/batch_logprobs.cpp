@@ -2,17 +2,24 @@
 
 #include <ATen/ATen.h>
 
+#include "grpo/policy_input.h"
+
 namespace ponder::recipes {
 
 policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
                                      double temperature, policy::MoeRecord* record) {
-  const at::Tensor hidden = model.forward(
-      {.token_ids = batch.token_ids, .positions = batch.positions, .cu_seqlens = batch.cu_seqlens},
-      record);
-  const at::Tensor indices = grpo::loss_indices(batch);
-  // Token t is predicted by the state before it.
-  return policy::token_logprobs(hidden.index_select(0, indices - 1), model.output_weight(),
-                                batch.token_ids.index_select(0, indices), temperature);
+  // A balance loss is one of whole sequences.
+  const bool whole = record != nullptr && record->balance.any();
+  const grpo::PolicyInput input =
+      grpo::policy_input(batch, whole ? grpo::Prompts::kRepeated : grpo::Prompts::kShared);
+  const at::Tensor hidden = model.forward({.token_ids = input.token_ids,
+                                           .positions = input.positions,
+                                           .cu_seqlens = input.cu_seqlens,
+                                           .parents = input.parents},
+                                          record);
+  return policy::token_logprobs(hidden.index_select(0, input.states), model.output_weight(),
+                                batch.token_ids.index_select(0, grpo::loss_indices(batch)),
+                                temperature);
 }
 
 at::Tensor batch_logprobs_in_parts(const policy::Model& model, const grpo::TrainBatch& batch,

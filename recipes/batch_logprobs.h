@@ -8,7 +8,8 @@
 namespace ponder::recipes {
 
 // Log-probabilities and entropies of the batch's loss tokens, [num_loss_tokens] in its order, with
-// graph unless gradients are off. REQUIRES: batch.num_loss_tokens > 0.
+// graph unless gradients are off. A prompt's forward is done once for its group. REQUIRES:
+// batch.num_loss_tokens > 0.
 policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
                                      double temperature, policy::MoeRecord* record = nullptr);
 

@@ -24,25 +24,12 @@
 namespace ponder::recipes {
 namespace {
 
-// The parameters that are trained; the others' gradients are switched off.
-std::vector<policy::Parameter> trained_parameters(const policy::Model& model, bool freeze_router) {
-  std::vector<policy::Parameter> out;
-  for (const policy::Parameter& p : model.parameters()) {
-    if (freeze_router && p.name.ends_with("mlp.gate.weight")) {
-      at::Tensor(p.tensor).requires_grad_(false);
-    } else {
-      out.push_back(p);
-    }
-  }
-  return out;
-}
-
 Trainee make_trainee(const GrpoRecipe& recipe) {
   if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
-  policy::Model model = policy::Model::load(recipe.model_name_or_path);
-  const auto trained = trained_parameters(model, recipe.grpo.freeze_router);
-  return Trainee(std::move(model), trained, recipe.model_name_or_path, recipe.reward,
+  TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
+                                           recipe.grpo.freeze_router, recipe.seed);
+  return Trainee(std::move(loaded.model), loaded.trained, recipe.model_name_or_path, recipe.reward,
                  recipe.optimizer);
 }
 
@@ -102,7 +89,7 @@ class GrpoStage : public Stage {
 
   WriteCheckpoint checkpoint(int64_t step) const override {
     const auto write =
-        trainee_.checkpoint(at::kFloat, reference_.state(),
+        trainee_.checkpoint(trainee_.model.dtype(), reference_.state(),
                             {{"step", step},
                              {"num_tokens", num_tokens_},
                              {"rollout", one_step_off_ ? one_step_off_->state() : rollout_.state()},

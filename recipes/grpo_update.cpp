@@ -6,6 +6,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "policy/lora.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/dump.h"
 
@@ -14,11 +15,6 @@ namespace {
 
 // Updates in a row that may be skipped for a loss or gradient that is not finite.
 constexpr int64_t kSkippedMax = 3;
-
-void drop_gradients(const policy::Model& model) {
-  for (const policy::Parameter& p : model.parameters())
-    at::Tensor(p.tensor).mutable_grad() = at::Tensor();
-}
 
 // The threshold of top_entropy_quantile is taken over the whole update, as TRL takes it over one
 // forward pass of all ranks; where the update is cut into several passes they are made once more,
@@ -129,9 +125,10 @@ GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normal
     const policy::AdamW::StepResult result = optimizer_.step(place.learning_rate);
     out.grad_norm = result.grad_norm;
     out.applied = result.applied;
+    policy::refresh_lora(model_);
   }
   if (!out.applied) {
-    drop_gradients(model_);
+    optimizer_.drop_gradients();
     note_skipped(place, write_dump(dumps, recipe_, model_,
                                    {.step = place.step,
                                     .update = place.update,

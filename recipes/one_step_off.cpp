@@ -9,8 +9,9 @@ namespace {
 
 void copy_weights(const policy::Model& from, policy::Model& to) {
   const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < from.parameters().size(); ++i)
-    at::Tensor(to.parameters()[i].tensor).copy_(from.parameters()[i].tensor.detach());
+  const std::vector<policy::Parameter> values = from.merged_parameters();
+  for (size_t i = 0; i < values.size(); ++i)
+    at::Tensor(to.parameters()[i].tensor).copy_(values[i].tensor.detach());
 }
 
 }  // namespace

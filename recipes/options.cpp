@@ -31,6 +31,13 @@ void bind(core::Binder& b, SaveOptions& o) {
           {.low = 0});
 }
 
+void bind(core::Binder& b, TrainingOptions& o) {
+  b.field("bf16", o.bf16, "bfloat16 weights with float32 master copies and moments");
+  b.field("gradient_checkpointing", o.gradient_checkpointing,
+          "run each layer again in backward: less memory, a third more work");
+  policy::bind(b, o.lora);
+}
+
 void bind(core::Binder& b, GrpoRecipe& r) {
   b.field("stage", r.stage, "grpo");
   b.field("seed", r.seed, "of prompts and samples", {.low = 0});
@@ -38,6 +45,7 @@ void bind(core::Binder& b, GrpoRecipe& r) {
   b.table("dataset", r.dataset);
   b.table("reward", r.reward);
   b.table("grpo", r.grpo);
+  b.table("training", r.training);
   b.table("optimizer", r.optimizer);
   b.table("eval", r.eval);
   b.table("save", r.save);
@@ -73,6 +81,7 @@ void bind(core::Binder& b, PretrainRecipe& r) {
   b.field("model_name_or_path", r.model_name_or_path,
           "config.json and tokenizer.json of the model to make");
   b.table("pretrain", r.pretrain);
+  b.table("training", r.training);
   b.table("reward", r.reward);
   b.table("optimizer", r.optimizer);
   b.table("eval", r.eval);

@@ -9,6 +9,7 @@
 #include "data/difficulty.h"
 #include "data/tasks.h"
 #include "policy/linear.h"
+#include "policy/lora.h"
 #include "policy/optimizer.h"
 #include "recipes/grpo_options.h"
 #include "rewards/scorer.h"
@@ -41,6 +42,14 @@ struct SaveOptions {
 void bind(core::Binder& b, SaveOptions& options);
 
 // Stage "grpo": reinforcement learning from verifiable rewards.
+// How a model is held while it is trained: the table [training]. Names are TRL's.
+struct TrainingOptions {
+  bool bf16 = false;                    // bfloat16 weights, float32 masters and moments
+  bool gradient_checkpointing = false;  // less memory, a third more work, the same bits
+  policy::LoraOptions lora;
+};
+void bind(core::Binder& b, TrainingOptions& options);
+
 struct GrpoRecipe {
   std::string stage = "grpo";
   int64_t seed = 1;
@@ -48,6 +57,7 @@ struct GrpoRecipe {
   DatasetOptions dataset;
   rewards::RewardOptions reward;
   GrpoOptions grpo;
+  TrainingOptions training;
   policy::OptimizerOptions optimizer;
   EvalOptions eval;
   SaveOptions save;
@@ -74,6 +84,7 @@ struct PretrainRecipe {
   int64_t seed = 1;
   std::string model_name_or_path;  // config.json and tokenizer.json of the model to make
   PretrainOptions pretrain;
+  TrainingOptions training;
   rewards::RewardOptions reward;
   policy::OptimizerOptions optimizer;
   EvalOptions eval;

@@ -41,8 +41,12 @@ struct EncodedDocument {
 };
 
 Trainee make_trainee(const PretrainRecipe& recipe) {
+  if (recipe.training.lora.use_peft)
+    core::throw_user("training.use_peft: pretrain makes fresh weights and trains all of them");
   policy::Model model =
-      policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed);
+      policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed,
+                            recipe.training.bf16 ? at::kBFloat16 : at::kFloat);
+  model.set_gradient_checkpointing(recipe.training.gradient_checkpointing);
   model.for_each_linear(
       [&](policy::Linear& linear) { linear.precision = recipe.pretrain.linear_precision; });
   const std::vector<policy::Parameter> trained = model.parameters();

@@ -19,8 +19,9 @@ void Reference::after_update(const policy::Model& policy, int64_t update) {
   if (!model_ || !options_.sync_ref_model || update % options_.ref_model_sync_steps != 0) return;
   const at::NoGradGuard no_grad;
   const double alpha = options_.ref_model_mixup_alpha;
-  for (size_t i = 0; i < policy.parameters().size(); ++i) {
-    const policy::Parameter& source = policy.parameters()[i];
+  const std::vector<policy::Parameter> values = policy.merged_parameters();
+  for (size_t i = 0; i < values.size(); ++i) {
+    const policy::Parameter& source = values[i];
     if (!source.trainable) continue;
     at::Tensor target = model_->parameters()[i].tensor;
     target.mul_(1 - alpha).add_(source.tensor.detach(), alpha);

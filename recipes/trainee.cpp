@@ -8,6 +8,25 @@
 
 namespace ponder::recipes {
 
+TrainedModel load_trained_model(const std::filesystem::path& folder, const TrainingOptions& options,
+                                bool freeze_router, uint64_t seed) {
+  TrainedModel out{.model = policy::Model::load(folder, options.bf16 ? at::kBFloat16 : at::kFloat),
+                   .trained = {}};
+  out.model.set_gradient_checkpointing(options.gradient_checkpointing);
+  if (options.lora.use_peft) {
+    out.trained = policy::add_lora(out.model, options.lora, seed);
+    return out;
+  }
+  for (const policy::Parameter& p : out.model.parameters()) {
+    if (freeze_router && p.name.ends_with("mlp.gate.weight")) {
+      at::Tensor(p.tensor).requires_grad_(false);
+    } else {
+      out.trained.push_back(p);
+    }
+  }
+  return out;
+}
+
 Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
                  const std::filesystem::path& its_folder, const rewards::RewardOptions& reward,
                  const policy::OptimizerOptions& optimizer_options)
@@ -35,6 +54,10 @@ WriteCheckpoint Trainee::checkpoint(at::ScalarType dtype, policy::NamedTensors e
   return [this, dtype, extra = std::move(extra),
           values = std::move(values)](const std::filesystem::path& checkpoint) {
     policy::save_hf_folder(model, dtype, folder, checkpoint);
+    if (!model.adapters().empty()) {
+      std::filesystem::create_directory(checkpoint / "adapter");
+      policy::save_lora(model, folder, checkpoint / "adapter");
+    }
     policy::NamedTensors tensors = trained_tensors(model, optimizer);
     tensors.insert(tensors.end(), extra.begin(), extra.end());
     save_trainer_state(checkpoint, tensors, values);
@@ -46,6 +69,7 @@ void Trainee::restore(const std::filesystem::path& checkpoint, const policy::Nam
   policy::NamedTensors tensors = trained_tensors(model, optimizer);
   tensors.insert(tensors.end(), extra.begin(), extra.end());
   restore_trainer_state(checkpoint, tensors, read);
+  policy::refresh_lora(model);
 }
 
 }  // namespace ponder::recipes

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "policy/lora.h"
 #include "policy/model.h"
 #include "policy/optimizer.h"
 #include "policy/tokenizer.h"
@@ -16,6 +17,16 @@
 #include "rollout/engine.h"
 
 namespace ponder::recipes {
+
+struct TrainedModel {
+  policy::Model model;
+  std::vector<policy::Parameter> trained;
+};
+
+// The folder's model as the options want it, and what of it is trained: all weights, or adapters (a
+// function of seed); without the experts' gates where the router is frozen.
+TrainedModel load_trained_model(const std::filesystem::path& folder, const TrainingOptions& options,
+                                bool freeze_router, uint64_t seed);
 
 struct Trainee {
   // `folder` is the Hugging Face folder that the tokenizer is read from; `trained` are the
@@ -28,7 +39,8 @@ struct Trainee {
   Metrics evaluate(const EvalOptions& options, int64_t seed, int64_t step,
                    const std::filesystem::path& file, const Say& say);
 
-  // The Hugging Face folder with weights in `dtype`, and the trainer's state with `extra` tensors
+  // The Hugging Face folder with weights in `dtype` (adapters merged, and beside them in the folder
+  // `adapter`), and the trainer's state with `extra` tensors
   // and these values. REQUIRES: the trainee outlives the result.
   WriteCheckpoint checkpoint(at::ScalarType dtype, policy::NamedTensors extra,
                              data::Json values) const;

@@ -39,8 +39,13 @@ void warn_of_threads(int threads) {
 
 policy::NamedTensors trained_tensors(const policy::Model& model, const policy::AdamW& optimizer) {
   policy::NamedTensors out;
-  for (const policy::Parameter& p : model.parameters())
-    out.emplace_back("weight." + p.name, p.tensor.detach());
+  for (const policy::Parameter& p : model.parameters()) {
+    if (model.adapters().empty()) out.emplace_back("weight." + p.name, p.tensor.detach());
+  }
+  for (const auto& adapter : model.adapters()) {
+    out.emplace_back("weight." + adapter->name + ".lora_A.weight", adapter->a.detach());
+    out.emplace_back("weight." + adapter->name + ".lora_B.weight", adapter->b.detach());
+  }
   for (auto& [name, tensor] : optimizer.state()) out.emplace_back(name, tensor);
   return out;
 }

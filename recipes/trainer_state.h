@@ -13,7 +13,7 @@
 namespace ponder::recipes {
 
 // The live tensors of a model in training, by name: weights as they are in memory ("weight." +
-// name, buffers too) and the optimizer's state.
+// name, buffers and adapters too, but not what is frozen beside adapters) and the optimizer's state.
 policy::NamedTensors trained_tensors(const policy::Model& model, const policy::AdamW& optimizer);
 
 // Writes the tensors, the values, the number of threads and the tensors' checksum.

@@ -10,6 +10,7 @@
 
 #include "grpo/kl.h"
 #include "grpo/loss.h"
+#include "grpo/policy_input.h"
 #include "tests/grpo/support.h"
 
 namespace ponder::grpo {
@@ -110,13 +111,55 @@ TEST(GrpoBatch, SplitKeepsOrderAndTheTokenBudget) {
   for (const Case& c : cases) {
     std::vector<int64_t> tokens;
     std::vector<at::Tensor> ids;
-    for (const TrainBatch& part : split(batch, c.budget)) {
+    for (const TrainBatch& part : split(batch, c.budget, Prompts::kRepeated)) {
       tokens.push_back(part.num_tokens());
       ids.push_back(part.token_ids);
     }
     EXPECT_THAT(tokens, ElementsAreArray(c.tokens)) << c.budget;
     EXPECT_TRUE(at::equal(at::cat(ids), batch.token_ids));
   }
+}
+
+// Prompts of 2 and 3 tokens; a group's prompt counts once in each micro-batch.
+TEST(GrpoBatch, SplitCountsASharedPromptOnce) {
+  const auto groups = testing::make_groups({{4, 3, 5}, {2, 6}}, 1);
+  const TrainBatch batch = pack(groups, counted(groups));
+  const struct {
+    int64_t budget;
+    std::vector<int64_t> sequences;
+  } cases[] = {{9, {2, 1, 1, 1}}, {14, {3, 2}}, {19, {4, 1}}, {25, {5}}};
+  for (const auto& c : cases) {
+    std::vector<int64_t> sequences;
+    for (const TrainBatch& part : split(batch, c.budget)) sequences.push_back(part.num_sequences());
+    EXPECT_THAT(sequences, ElementsAreArray(c.sequences)) << c.budget;
+  }
+}
+
+// Token 100 + t stands at place t of each completion; prompts are 2 tokens 0 and 3 tokens 1.
+TEST(PolicyInput, HoldsEachPromptOnce) {
+  const auto groups = testing::make_groups({{2, 1}, {2}, {0, 1}}, 1);
+  const TrainBatch batch = pack(groups, counted(groups));
+  const PolicyInput input = policy_input(batch);
+  const auto list = [](const at::Tensor& x) {
+    return std::vector<int64_t>(x.const_data_ptr<int64_t>(),
+                                x.const_data_ptr<int64_t>() + x.numel());
+  };
+  EXPECT_THAT(list(input.token_ids),
+              ElementsAreArray({0, 0, 100, 101, 100, 1, 1, 1, 100, 101, 2, 2, 2, 2, 100}));
+  EXPECT_THAT(list(input.positions),
+              ElementsAreArray({0, 1, 2, 3, 2, 0, 1, 2, 3, 4, 0, 1, 2, 3, 4}));
+  EXPECT_THAT(input.cu_seqlens, ElementsAreArray({0, 2, 4, 5, 10, 14, 14, 15}));
+  EXPECT_THAT(input.parents, ElementsAreArray({-1, 0, 0, -1, -1, 4, 4}));
+  EXPECT_THAT(list(input.states), ElementsAreArray({1, 2, 1, 7, 8, 13}));
+}
+
+TEST(PolicyInput, CanRepeatPrompts) {
+  const auto groups = testing::make_groups({{2, 1}}, 1);
+  const TrainBatch batch = pack(groups, counted(groups));
+  const PolicyInput input = policy_input(batch, Prompts::kRepeated);
+  EXPECT_TRUE(at::equal(input.token_ids, batch.token_ids));
+  EXPECT_EQ(input.cu_seqlens, batch.cu_seqlens);
+  EXPECT_TRUE(at::equal(input.states, loss_indices(batch) - 1));
 }
 
 TEST(GrpoBatch, RandomMiniBatchesAreEvenAndHoldEachSequenceOnce) {

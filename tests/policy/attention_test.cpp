@@ -29,6 +29,11 @@ at::Tensor plain_attention(const at::Tensor& q, const at::Tensor& k, const at::T
   const auto heads_first = [&](const at::Tensor& x, int64_t copies) {
     return x.to(at::kDouble).repeat_interleave(copies, 1).transpose(0, 1);
   };
+  if (window > 0) {
+    // A token sees as many positions as its own position's number, its own included.
+    const at::Tensor position = sees.sum(1);
+    sees.logical_and_(position.unsqueeze(0) > position.unsqueeze(1) - window);
+  }
   const at::Tensor scores =
       at::bmm(heads_first(q, 1), heads_first(k, group).transpose(1, 2)) * scale;
   return at::bmm(at::softmax(scores.masked_fill(sees.logical_not(), -INFINITY), -1),

@@ -1,10 +1,13 @@
 #include "policy/optimizer.h"
 
+#include <sstream>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "policy/master_weights.h"
+#include "tests/support/process.h"
 
 namespace ponder::policy {
 namespace {
@@ -15,14 +18,39 @@ TEST(LearningRate, WarmsUpHoldsAndDecays) {
                      .warmup_steps = 2,
                      .decay_start = 0.5,
                      .min_lr_ratio = 0.1};
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 0, 11), 0.5);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 1, 11), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 5, 11), 1.0);
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
-  o.lr_scheduler_type = Schedule::kCosine;
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 0, 10), 0.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 1, 10), 0.5);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 2, 10), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 5, 10), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 9, 10), 0.1 + 0.9 * 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 10), 0.1);
   o.lr_scheduler_type = Schedule::kConstant;
-  EXPECT_DOUBLE_EQ(learning_rate_at(o, 10, 11), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(o, 9, 10), 1.0);
+}
+
+TEST(LearningRate, IsThatOfTransformers) {
+  if (test::oracle_python().empty())
+    GTEST_SKIP() << "PONDER_ORACLE_PYTHON is not set: `make test` sets it where tools/oracle could "
+                    "install transformers";
+  const test::Outcome outcome =
+      test::run({test::oracle_python(), "tests/policy/oracle/learning_rates.py"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  std::istringstream lines(outcome.out);
+  std::string name;
+  double warmup = 0, total = 0, least = 0, update = 0, want = 0;
+  int64_t count = 0;
+  for (; lines >> name >> warmup >> total >> least >> update >> want; ++count) {
+    const OptimizerOptions o{.learning_rate = 3e-4,
+                             .lr_scheduler_type = name == "linear"   ? Schedule::kLinear
+                                                  : name == "cosine" ? Schedule::kCosine
+                                                                     : Schedule::kConstant,
+                             .warmup_steps = static_cast<int64_t>(warmup),
+                             .min_lr_ratio = least};
+    EXPECT_NEAR(learning_rate_at(o, static_cast<int64_t>(update), static_cast<int64_t>(total)), want,
+                1e-15)
+        << name << ' ' << warmup << ' ' << least << " update " << update;
+  }
+  EXPECT_EQ(count, 7 * 20);
 }
 
 // One step from zero moments moves every element by the rate, against its gradient's sign (Kingma &

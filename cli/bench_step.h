@@ -1,0 +1,12 @@
+// The verb `ponder bench step`.
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace ponder::cli {
+
+void add_bench_step(CLI::App& bench);
+
+}  // namespace ponder::cli
