@@ -1,4 +1,4 @@
-// How much memory this process has used.
+// How much memory this process uses.
 #pragma once
 
 #include <cstdint>
@@ -7,5 +7,12 @@ namespace ponder::core {
 
 // The largest resident size so far, in bytes (getrusage(2), ru_maxrss).
 int64_t peak_memory_bytes();
+
+// The resident size now, in bytes (/proc/self/statm).
+int64_t resident_memory_bytes();
+
+// Bytes that the C library has handed out and not got back (mallinfo2(3)); LibTorch's CPU tensors
+// are among them.
+int64_t allocated_bytes();
 
 }  // namespace ponder::core

@@ -36,9 +36,9 @@ Json to_json(const Completion& completion) {
 Completion completion_from(const Json& json) {
   Completion completion;
   json.at("text").get_to(completion.text);
-  completion.finish_reason =
-      from_name(json.at("finish_reason").get<std::string>(),
-                {FinishReason::kStop, FinishReason::kLength, FinishReason::kAborted});
+  completion.finish_reason = from_name(
+      json.at("finish_reason").get<std::string>(),
+      {FinishReason::kStop, FinishReason::kLength, FinishReason::kAborted, FinishReason::kPaused});
   json.at("policy_version").get_to(completion.policy_version);
   return completion;
 }

@@ -1,5 +1,5 @@
 // The records that flow, as JSON: what a checkpoint holds of a rollout that is not trained yet.
-// Token ids and log-probs are left out: they are large, and tensors beside the JSON hold them.
+// What has a value a token is left out: it is large, and tensors beside the JSON hold it.
 #pragma once
 
 #include "data/types.h"
@@ -7,7 +7,7 @@
 namespace ponder::data {
 
 // Throws nlohmann::json's exceptions for JSON that to_json() did not make. Completions come back
-// without tokens and log-probs.
+// without tokens, log-probs and versions.
 Json to_json(const ScoredGroup& group);
 ScoredGroup scored_group_from(const Json& json);
 

@@ -18,6 +18,11 @@ void bind(core::Binder& b, GrpoOptions& o) {
           {.low = 1});
   b.field("temperature", o.temperature, "of sampling, and of the log-probs that are trained",
           {.low = 0.01});
+  b.field("top_p", o.top_p, "sample from the smallest set of tokens that reaches this mass",
+          {.low = 1e-6, .high = 1});
+  b.field("top_k", o.top_k, "sample from so many likeliest tokens; 0: all", {.low = 0});
+  b.field("min_p", o.min_p, "sample from tokens at least this share as likely as the likeliest",
+          {.low = 0, .high = 1});
   b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1});
   b.field("steps_per_generation", o.steps_per_generation,
           "updates in each pass, from random mini-batches", {.low = 1});
@@ -36,6 +41,9 @@ void bind(core::Binder& b, GrpoOptions& o) {
           "loss.beta weighs the KL in the reward instead of in the loss");
   b.field("one_step_off", o.one_step_off,
           "sample for the next step while this one trains, with weights one step old");
+  b.field("partial_rollout_tokens", o.partial_rollout_tokens,
+          "new tokens of a completion a step; a longer one goes on in the next; 0: no limit",
+          {.low = 0});
   b.table("filter_groups", o.filter_groups);
   b.table("advantage", o.advantage);
   b.table("loss", o.loss);

@@ -25,6 +25,10 @@ struct GrpoOptions {
   int64_t num_generations = 8;
   int64_t max_completion_length = 512;  // tokens; also dr_grpo's constant
   double temperature = 1.0;
+  // Of sampling alone: the log-probs that are trained are the whole distribution's.
+  double top_p = 1.0;
+  int64_t top_k = 0;  // 0: all
+  double min_p = 0.0;
   int64_t num_iterations = 1;        // passes over each rollout
   int64_t steps_per_generation = 1;  // updates in each pass, from random mini-batches
   int64_t train_tokens_max = 8192;   // tokens in one forward and backward; memory, not results
@@ -41,9 +45,12 @@ struct GrpoOptions {
   // The rollout of step t + 1 is sampled, by the weights before step t's updates, while step t
   // trains.
   bool one_step_off = false;
-  FilterGroupsOptions filter_groups;
-  grpo::AdvantageOptions advantage;
-  grpo::LossOptions loss;
+  // Partial rollouts (Kimi k1.5, arXiv:2501.12599 §2.6.2): a completion gets so many tokens a step
+  // at most; a longer one goes on in the next step under the newer policy. 0: to its end at once.
+  int64_t partial_rollout_tokens = 0;
+  FilterGroupsOptions filter_groups = {};
+  grpo::AdvantageOptions advantage = {};
+  grpo::LossOptions loss = {};
 };
 void bind(core::Binder& b, GrpoOptions& options);
 

@@ -1,6 +1,7 @@
 #include "recipes/grpo_rollout.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -24,7 +25,8 @@ data::Json GrpoRollout::state() const {
   return {{"cursor", cursor_}, {"skipped", skipped_}, {"pass_rates", difficulty_.state()}};
 }
 
-void GrpoRollout::restore(const data::Json& state) {
+void GrpoRollout::restore(const data::Json& state, std::vector<OpenGroup> paused) {
+  paused_ = std::move(paused);
   cursor_ = state.at("cursor").get<int64_t>();
   skipped_ = state.at("skipped").get<int64_t>();
   difficulty_.restore(state.at("pass_rates"));
@@ -37,16 +39,22 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
   std::vector<data::ScoredGroup> all, last;
   std::set<std::string> taken;
   int64_t rounds = 0;
+  for (const OpenGroup& open : paused_) taken.insert(open.group.prompt.id);
   while (out.groups.size() < wanted) {
-    const auto prompts = next_prompts(static_cast<int64_t>(wanted - out.groups.size()), taken);
-    if (prompts.empty()) break;  // the whole dataset was taken
-    last = sample(prompts, step, policy_version, out, say);
+    std::vector<OpenGroup> open = std::exchange(paused_, {});
+    const auto missing =
+        static_cast<int64_t>(wanted - out.groups.size()) - static_cast<int64_t>(open.size());
+    for (OpenGroup& group : begin(next_prompts(missing, taken), step))
+      open.push_back(std::move(group));
+    if (open.empty()) break;  // the whole dataset was taken
+    last = sample(open, o.partial_rollout_tokens, policy_version, out, say);
     observe(last);
     ++rounds;
     for (const data::ScoredGroup& group : last) {
       if (!o.filter_groups.enable || grpo::has_signal(group)) out.groups.push_back(group);
     }
     if (o.filter_groups.enable) all.insert(all.end(), last.begin(), last.end());
+    if (last.empty()) continue;  // all of them are paused: they go on at once
     if (!o.filter_groups.enable || rounds == o.filter_groups.max_num_gen_batches) break;
   }
   const std::vector<data::ScoredGroup>& sampled = o.filter_groups.enable ? all : out.groups;
@@ -60,6 +68,10 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
         static_cast<double>(out.groups.size()) / static_cast<double>(sampled.size());
   }
   if (out.groups.empty()) out.groups = std::move(last);
+  if (o.partial_rollout_tokens > 0) {
+    out.metrics["partial/groups"] = static_cast<double>(out.groups.size());
+    out.metrics["partial/paused_groups"] = static_cast<double>(paused_.size());
+  }
   if (prompts_.finite()) {
     out.metrics["curriculum/prompts"] = static_cast<double>(difficulty_.num_tracked());
     out.metrics["curriculum/never_passed"] = difficulty_.share_never();
@@ -68,6 +80,11 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
     out.metrics["epoch"] = static_cast<double>(cursor_) / static_cast<double>(prompts_.size());
   }
   return out;
+}
+
+std::vector<data::ScoredGroup> GrpoRollout::peek(const Say& say) {
+  Rollout unused;
+  return sample(begin({prompts_.at(cursor_)}, 1), 0, 0, unused, say);
 }
 
 // The next prompts that the curriculum wants. After one epoch's worth of refusals the next is taken
@@ -95,34 +112,78 @@ std::vector<data::Prompt> GrpoRollout::next_prompts(int64_t count, std::set<std:
   return out;
 }
 
-std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<data::Prompt>& prompts,
-                                                   int64_t step, int64_t policy_version,
+std::vector<OpenGroup> GrpoRollout::begin(std::vector<data::Prompt> prompts, int64_t step) const {
+  std::vector<OpenGroup> out;
+  for (data::Prompt& prompt : prompts)
+    out.push_back({{.prompt = std::move(prompt), .completions = {}}, step});
+  return out;
+}
+
+// The groups that ended; the others become paused_.
+std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>& open,
+                                                   int64_t pause_after, int64_t policy_version,
                                                    Rollout& rollout, const Say& say) {
   const GrpoOptions& o = recipe_.grpo;
-  const rollout::SampleOptions sampling{.rule = {.temperature = o.temperature},
-                                        .num_generations = o.num_generations,
-                                        .max_completion_length = o.max_completion_length,
-                                        .seed = static_cast<uint64_t>(recipe_.seed),
-                                        .round = static_cast<uint64_t>(step)};
-  scoring_.start(prompts.size(), o.num_generations);
+  std::vector<rollout::Request> requests;
+  for (const OpenGroup& group : open) {
+    requests.push_back({.prompt = group.group.prompt,
+                        .options = {.rule = {.temperature = o.temperature,
+                                             .top_k = o.top_k,
+                                             .top_p = o.top_p,
+                                             .min_p = o.min_p},
+                                    .num_generations = o.num_generations,
+                                    .max_completion_length = o.max_completion_length,
+                                    .seed = static_cast<uint64_t>(recipe_.seed),
+                                    .round = static_cast<uint64_t>(group.round)},
+                        .policy_version = policy_version,
+                        .begun = group.group.completions,
+                        .pause_after = pause_after});
+  }
+  // Where nothing can be paused a completion goes to the scorer the moment it ends; else it is not
+  // known yet which groups will be scored now.
+  const bool at_once = pause_after == 0;
+  if (at_once) scoring_.start(open.size(), o.num_generations);
   std::vector<data::Group> groups;
   {
     const core::PhaseTimer timer(rollout.seconds, "sample");
-    const size_t total = prompts.size() * static_cast<size_t>(o.num_generations);
+    const size_t total = open.size() * static_cast<size_t>(o.num_generations);
     size_t done = 0;
-    // A completion goes to the scorer the moment it ends.
-    groups = engine_.generate(prompts, sampling, policy_version,
+    groups = engine_.generate(std::move(requests),
                               [&](size_t i, size_t j, const data::Completion& completion) {
-                                scoring_.submit(i, j, prompts[i], completion);
+                                if (at_once)
+                                  scoring_.submit(i, j, open[i].group.prompt, completion);
                                 say(fmt::format("sampling {}/{}", ++done, total));
                               });
   }
   const core::PhaseTimer timer(rollout.seconds, "score");
+  if (!at_once) groups = keep_ended(open, std::move(groups));
   std::vector<std::vector<data::Score>> scores = scoring_.finish();
   std::vector<data::ScoredGroup> scored;
   for (size_t i = 0; i < groups.size(); ++i)
     scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
   return scored;
+}
+
+// Moves the groups with a paused completion to paused_, and submits the others to the scorer.
+std::vector<data::Group> GrpoRollout::keep_ended(const std::vector<OpenGroup>& open,
+                                                 std::vector<data::Group> groups) {
+  std::vector<data::Group> ended;
+  for (size_t i = 0; i < groups.size(); ++i) {
+    const auto& completions = groups[i].completions;
+    const bool paused = std::any_of(completions.begin(), completions.end(), [](const auto& c) {
+      return c.finish_reason == data::FinishReason::kPaused;
+    });
+    if (paused)
+      paused_.push_back({std::move(groups[i]), open[i].round});
+    else
+      ended.push_back(std::move(groups[i]));
+  }
+  scoring_.start(ended.size(), recipe_.grpo.num_generations);
+  for (size_t i = 0; i < ended.size(); ++i) {
+    for (size_t j = 0; j < ended[i].completions.size(); ++j)
+      scoring_.submit(i, j, ended[i].prompt, ended[i].completions[j]);
+  }
+  return ended;
 }
 
 // A task's problems never come again: only a dataset's prompts are kept account of.

@@ -23,6 +23,12 @@ struct Rollout {
   std::map<std::string, double> seconds;  // "sample", "score"
 };
 
+// A group that is being sampled: its completions so far, or none.
+struct OpenGroup {
+  data::Group group;
+  int64_t round = 0;  // the step it was begun in: tells its random numbers apart
+};
+
 class GrpoRollout {
  public:
   // REQUIRES: all that is referred to outlives it.
@@ -32,16 +38,25 @@ class GrpoRollout {
   // The rollout of step `step`, sampled by the engine's weights, which are version
   // `policy_version`. With filter_groups, groups without signal are dropped and others sampled
   // instead, up to max_num_gen_batches rounds; when no group at all has a signal, those of the last
-  // round are handed on. No prompt is taken twice for one step.
+  // round are handed on. No prompt is taken twice for one step. With partial_rollout_tokens, a
+  // completion gets so many tokens at most; groups with one that has not ended go on in the next
+  // step, before new prompts are begun, and the rollout may be smaller.
   Rollout run(int64_t step, int64_t policy_version, const Say& say);
 
+  // One group of the next prompt, sampled and scored; nothing is counted.
+  std::vector<data::ScoredGroup> peek(const Say& say);
+
   data::Json state() const;
-  void restore(const data::Json& state);
+  const std::vector<OpenGroup>& paused() const { return paused_; }
+  void restore(const data::Json& state, std::vector<OpenGroup> paused);
 
  private:
   std::vector<data::Prompt> next_prompts(int64_t count, std::set<std::string>& taken);
-  std::vector<data::ScoredGroup> sample(const std::vector<data::Prompt>& prompts, int64_t step,
+  std::vector<OpenGroup> begin(std::vector<data::Prompt> prompts, int64_t step) const;
+  std::vector<data::ScoredGroup> sample(const std::vector<OpenGroup>& open, int64_t pause_after,
                                         int64_t policy_version, Rollout& rollout, const Say& say);
+  std::vector<data::Group> keep_ended(const std::vector<OpenGroup>& open,
+                                      std::vector<data::Group> groups);
   void observe(const std::vector<data::ScoredGroup>& groups);
 
   const GrpoRecipe& recipe_;
@@ -49,6 +64,7 @@ class GrpoRollout {
   rollout::Engine& engine_;
   rewards::ScoringPool scoring_;
   data::Difficulty difficulty_;
+  std::vector<OpenGroup> paused_;
   int64_t cursor_ = 0;   // the next prompt's number
   int64_t skipped_ = 0;  // prompts that the curriculum passed over, in all
 };

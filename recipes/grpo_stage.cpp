@@ -9,8 +9,10 @@
 #include "core/file.h"
 #include "core/memory.h"
 #include "core/timer.h"
+#include "recipes/batch_arithmetic.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/evaluate.h"
+#include "recipes/grpo_check.h"
 #include "recipes/grpo_rollout.h"
 #include "recipes/grpo_update.h"
 #include "recipes/one_step_off.h"
@@ -39,21 +41,34 @@ class GrpoStage : public Stage {
       : recipe_(recipe),
         trainee_(make_trainee(recipe)),
         prompts_(recipe.dataset, recipe.seed, trainee_.tokenizer,
-                 trainee_.model.config().max_position_embeddings),
+                 trainee_.model.config().max_position_embeddings, recipe.model_name_or_path),
         reference_(recipe_.grpo, trainee_.model),
         rollout_(recipe_, prompts_, trainee_.engine, trainee_.scorer),
         update_(recipe_, trainee_.model, trainee_.optimizer, reference_) {
     name_reward_weights();
+    check_batch_arithmetic(recipe_, prompts_.size());
+    trainee_.scorer.check(prompts_.train());
     if (recipe.grpo.one_step_off)
       one_step_off_ = std::make_unique<OneStepOff>(recipe_, prompts_, trainee_);
     if (recipe.eval.num_prompts == 0) return;
     trainee_.held_out =
         recipe.eval.dataset.empty()
             ? prompts_.held_out(recipe.eval.num_prompts)
-            : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, trainee_.tokenizer);
+            : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, trainee_.tokenizer,
+                                 recipe.dataset, recipe.model_name_or_path);
   }
 
   int64_t num_steps() const override { return recipe_.grpo.max_steps; }
+
+  std::string plan() const override { return batch_arithmetic(recipe_, prompts_.size()) + "\n"; }
+
+  void check(std::FILE* out) override {
+    fmt::print(out, "{}", plan());
+    const std::vector<data::ScoredGroup> group = rollout_.peek([](const std::string&) {});
+    print_model(recipe_, trainee_, static_cast<int64_t>(group.at(0).group.prompt.token_ids.size()),
+                out);
+    print_group(group.at(0), grpo::compute_advantages(group, recipe_.grpo.advantage), out);
+  }
 
   Metrics step(int64_t step, const StepContext& context) override {
     const core::Stopwatch watch;
@@ -94,9 +109,11 @@ class GrpoStage : public Stage {
                              {"num_tokens", num_tokens_},
                              {"rollout", one_step_off_ ? one_step_off_->state() : rollout_.state()},
                              {"update", update_.state()}});
-    if (!one_step_off_ || !one_step_off_->pending()) return write;
-    return [write, pending = *one_step_off_->pending()](const std::filesystem::path& checkpoint) {
-      save_pending(checkpoint, pending);
+    const auto pending = one_step_off_ ? one_step_off_->pending() : std::optional<Rollout>();
+    const auto paused = one_step_off_ ? one_step_off_->paused() : rollout_.paused();
+    return [write, pending, paused](const std::filesystem::path& checkpoint) {
+      if (pending) save_pending(checkpoint, *pending);
+      if (!paused.empty()) save_paused(checkpoint, paused);
       write(checkpoint);
     };
   }
@@ -106,9 +123,10 @@ class GrpoStage : public Stage {
       num_tokens_ = values.at("num_tokens").get<int64_t>();
       update_.restore(values.at("update"));
       if (one_step_off_)
-        one_step_off_->restore(values.at("rollout"), load_pending(checkpoint));
+        one_step_off_->restore(values.at("rollout"), load_paused(checkpoint),
+                               load_pending(checkpoint));
       else
-        rollout_.restore(values.at("rollout"));
+        rollout_.restore(values.at("rollout"), load_paused(checkpoint));
     });
   }
 
@@ -162,7 +180,8 @@ class GrpoStage : public Stage {
         reference_.add_logprobs(out.batch);
       }
     }
-    if (!o.loss.correct_sampler && !o.one_step_off) return out;
+    const bool stale = o.one_step_off || o.partial_rollout_tokens > 0;
+    if (!o.loss.correct_sampler && !stale) return out;
     const core::PhaseTimer timer(seconds, "old_logprobs");
     out.batch.sampling_logprobs = out.batch.old_logprobs;
     out.batch.old_logprobs =

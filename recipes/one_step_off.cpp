@@ -48,8 +48,9 @@ void OneStepOff::wait() {
   if (under_way_.valid()) pending_ = under_way_.get();
 }
 
-void OneStepOff::restore(const data::Json& state, std::optional<Rollout> pending) {
-  rollout_.restore(state);
+void OneStepOff::restore(const data::Json& state, std::vector<OpenGroup> paused,
+                         std::optional<Rollout> pending) {
+  rollout_.restore(state, std::move(paused));
   pending_ = std::move(pending);
 }
 

@@ -30,8 +30,10 @@ class OneStepOff {
   void wait();
 
   data::Json state() const { return rollout_.state(); }
+  const std::vector<OpenGroup>& paused() const { return rollout_.paused(); }
   const std::optional<Rollout>& pending() const { return pending_; }
-  void restore(const data::Json& state, std::optional<Rollout> pending);
+  void restore(const data::Json& state, std::vector<OpenGroup> paused,
+               std::optional<Rollout> pending);
 
  private:
   const policy::Model& trained_;

@@ -1,24 +1,15 @@
 #include "recipes/options.h"
 
-namespace ponder::recipes {
+#include "recipes/algorithms.h"
 
-void bind(core::Binder& b, DatasetOptions& o) {
-  b.field(
-      "name", o.name,
-      "a built-in task (chain_sums, arithmetic, countdown, linear_equations, logic), or a JSONL "
-      "file of {\"prompt\", \"answer\", ...} lines");
-  bind(b, o.tasks);
-  b.field("domain_column", o.domain_column,
-          "metrics are also given by the values of this column; empty: not");
-  b.table("curriculum", o.curriculum);
-}
+namespace ponder::recipes {
 
 void bind(core::Binder& b, EvalOptions& o) {
   b.field("num_prompts", o.num_prompts, "held-out problems; 0: no evaluation",
           {.low = 0, .high = 1e6});
   b.field("eval_steps", o.eval_steps,
           "evaluate every so many steps, before the first and after the last", {.low = 1});
-  b.field("dataset", o.dataset, "a JSONL file; empty: the task's own held-out problems");
+  b.field("dataset", o.dataset, "a file or a task; empty: the dataset's own held-out problems");
   b.field("max_completion_length", o.max_completion_length, "tokens", {.low = 1});
 }
 
@@ -27,6 +18,9 @@ void bind(core::Binder& b, SaveOptions& o) {
           {.low = 1});
   b.field("save_total_limit", o.save_total_limit, "the newest checkpoints that are kept",
           {.low = 1});
+  b.field("metric_for_best_model", o.metric_for_best_model,
+          "the checkpoint where this metric is best is kept too; empty: none");
+  b.field("greater_is_better", o.greater_is_better, "of that metric");
   b.field("completions_per_step", o.completions_per_step, "groups a step that are written down",
           {.low = 0});
 }
@@ -40,6 +34,10 @@ void bind(core::Binder& b, TrainingOptions& o) {
 
 void bind(core::Binder& b, GrpoRecipe& r) {
   b.field("stage", r.stage, "grpo");
+  std::vector<std::pair<std::string, std::string>> algorithms;
+  for (const std::string& name : algorithm_names()) algorithms.emplace_back(name, name);
+  b.choice<std::string>("algorithm", r.algorithm, algorithms,
+                        "whose options [grpo] begins with; empty: TRL's");
   b.field("seed", r.seed, "of prompts and samples", {.low = 0});
   b.field("model_name_or_path", r.model_name_or_path, "a Hugging Face folder");
   b.table("dataset", r.dataset);

@@ -6,37 +6,31 @@
 #include <string>
 
 #include "core/recipe.h"
-#include "data/difficulty.h"
-#include "data/tasks.h"
+#include "data/chain_sums.h"
 #include "policy/linear.h"
 #include "policy/lora.h"
 #include "policy/optimizer.h"
+#include "recipes/dataset_options.h"
 #include "recipes/grpo_options.h"
 #include "rewards/scorer.h"
 
 namespace ponder::recipes {
 
-// Where the prompts come from: a procedural task or a JSONL file.
-struct DatasetOptions {
-  std::string name =
-      "chain_sums";  // a built-in task, or the path of a file with {"prompt", "answer", ...} lines
-  data::TaskOptions tasks;
-  std::string domain_column;  // metrics are also given by the values of this column; empty: not
-  data::CurriculumOptions curriculum;
-};
-void bind(core::Binder& b, DatasetOptions& options);
-
 struct EvalOptions {
   int64_t num_prompts = 512;  // of the held-out problems; 0: no evaluation
   int64_t eval_steps = 10;    // every so many steps, and before the first and after the last
-  std::string dataset;        // a JSONL file; empty: the training dataset's own held-out problems
+  std::string dataset;  // a file or a task; empty: the training dataset's own held-out problems
   int64_t max_completion_length = 80;  // tokens
 };
 void bind(core::Binder& b, EvalOptions& options);
 
 struct SaveOptions {
-  int64_t save_steps = 1;            // a checkpoint every so many steps, and after the last
-  int64_t save_total_limit = 3;      // the newest that are kept
+  int64_t save_steps = 1;        // a checkpoint every so many steps, and after the last
+  int64_t save_total_limit = 3;  // the newest that are kept
+  // A metric (eval/accuracy): the checkpoint of its best step is kept too, and checkpoints/best is
+  // a link to it; empty: none. TRL's names.
+  std::string metric_for_best_model;
+  bool greater_is_better = true;
   int64_t completions_per_step = 4;  // groups a step whose completions are written down
 };
 void bind(core::Binder& b, SaveOptions& options);
@@ -52,6 +46,8 @@ void bind(core::Binder& b, TrainingOptions& options);
 
 struct GrpoRecipe {
   std::string stage = "grpo";
+  // What [grpo] begins with: a paper's options by its name (algorithms.h); empty: TRL's defaults.
+  std::string algorithm;
   int64_t seed = 1;
   std::string model_name_or_path;
   DatasetOptions dataset;

@@ -1,5 +1,7 @@
 #include "recipes/pending.h"
 
+#include <functional>
+
 #include <ATen/ATen.h>
 
 #include "core/crc32c.h"
@@ -12,84 +14,145 @@ namespace ponder::recipes {
 namespace {
 
 namespace fs = std::filesystem;
-
-template <typename Value, typename Pick>
-std::vector<Value> flat(const std::vector<data::ScoredGroup>& groups, const Pick& pick) {
-  std::vector<Value> all;
-  for (const data::ScoredGroup& scored : groups) {
-    for (const data::Completion& completion : scored.group.completions) {
-      const auto& values = pick(completion);
-      all.insert(all.end(), values.begin(), values.end());
-    }
-  }
-  return all;
-}
+using data::Json;
 
 uint32_t checksum(const fs::path& path) {
   return core::crc32c(core::read_file(path, "checkpoint"));
 }
 
-}  // namespace
+// One field of all completions, end to end, and how many values each has.
+template <typename Value>
+struct Column {
+  const char* name;
+  std::vector<Value> data::Completion::*field;
+  at::ScalarType type;
+};
 
-void save_pending(const fs::path& checkpoint, const Rollout& rollout) {
-  const std::vector<data::ScoredGroup>& groups = rollout.groups;
-  data::Json lengths = data::Json::array(), records = data::Json::array();
+constexpr Column<int32_t> kTokens = {"token_ids", &data::Completion::token_ids, at::kInt};
+constexpr Column<float> kLogprobs = {"logprobs", &data::Completion::logprobs, at::kFloat};
+constexpr Column<float> kSampling = {"sampling_logprobs", &data::Completion::sampling_logprobs,
+                                     at::kFloat};
+constexpr Column<int64_t> kVersions = {"token_versions", &data::Completion::token_versions,
+                                       at::kLong};
+
+using Completions = std::vector<const data::Completion*>;
+
+template <typename Value>
+void put(const Column<Value>& column, const Completions& completions, policy::NamedTensors& tensors,
+         Json& counts) {
+  std::vector<Value> all;
+  Json& own = counts[column.name] = Json::array();
+  for (const data::Completion* completion : completions) {
+    const std::vector<Value>& values = completion->*column.field;
+    all.insert(all.end(), values.begin(), values.end());
+    own.push_back(values.size());
+  }
+  tensors.emplace_back(column.name, at::tensor(all, column.type));
+}
+
+template <typename Value>
+void take(const Column<Value>& column, const policy::SafetensorsFile& file, const Json& counts,
+          const std::vector<data::Completion*>& completions) {
+  const at::Tensor tensor = file.tensor(column.name);
+  const Value* values = tensor.const_data_ptr<Value>();
+  const Json& own = counts.at(column.name);
+  for (size_t i = 0; i < completions.size(); ++i) {
+    const auto count = own.at(i).get<int64_t>();
+    (completions[i]->*column.field).assign(values, values + count);
+    values += count;
+  }
+}
+
+void save(const fs::path& checkpoint, const std::string& name,
+          const std::vector<data::ScoredGroup>& groups, Json json) {
+  Completions completions;
+  Json records = Json::array(), counts;
   for (const data::ScoredGroup& scored : groups) {
     records.push_back(data::to_json(scored));
     for (const data::Completion& completion : scored.group.completions)
-      lengths.push_back(completion.token_ids.size());
+      completions.push_back(&completion);
   }
-  const fs::path tensors = checkpoint / "pending.safetensors";
-  policy::save_safetensors(
-      tensors,
-      {{"token_ids", at::tensor(flat<int32_t>(
-                                    groups, [](const auto& c) -> auto& { return c.token_ids; }),
-                                at::kInt)},
-       {"logprobs", at::tensor(flat<float>(
-                                   groups, [](const auto& c) -> auto& { return c.logprobs; }),
-                               at::kFloat)}});
-  const data::Json json = {{"groups", records},
-                           {"lengths", lengths},
-                           {"metrics", rollout.metrics},
-                           {"seconds", rollout.seconds},
-                           {"safetensors_crc32c", checksum(tensors)}};
-  core::write_file_atomic(checkpoint / "pending.json",
-                          json.dump(-1, ' ', false, data::Json::error_handler_t::replace) + "\n");
+  policy::NamedTensors tensors;
+  put(kTokens, completions, tensors, counts);
+  put(kLogprobs, completions, tensors, counts);
+  put(kSampling, completions, tensors, counts);
+  put(kVersions, completions, tensors, counts);
+  const fs::path path = checkpoint / (name + ".safetensors");
+  policy::save_safetensors(path, tensors);
+  json["groups"] = std::move(records);
+  json["counts"] = std::move(counts);
+  json["safetensors_crc32c"] = checksum(path);
+  core::write_file_atomic(checkpoint / (name + ".json"),
+                          json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-std::optional<Rollout> load_pending(const fs::path& checkpoint) {
-  const fs::path path = checkpoint / "pending.json", tensors = checkpoint / "pending.safetensors";
-  if (!fs::exists(path)) return std::nullopt;
-  Rollout rollout;
-  std::vector<data::ScoredGroup>& groups = rollout.groups;
+// Reads the groups and hands the JSON to `more`, whose JSON errors are damage too.
+void load(const fs::path& checkpoint, const std::string& name,
+          const std::function<void(std::vector<data::ScoredGroup>, const Json&)>& more) {
+  const fs::path path = checkpoint / (name + ".json"),
+                 tensors = checkpoint / (name + ".safetensors");
   try {
-    const auto json = data::Json::parse(core::read_file(path, "pending rollout"));
+    const Json json = Json::parse(core::read_file(path, "pending rollout"));
     if (checksum(tensors) != json.at("safetensors_crc32c").get<uint32_t>()) {
       core::throw_user("{}: damaged: remove this checkpoint to go on from the one before",
                        tensors.string());
     }
-    const policy::SafetensorsFile file(tensors);
-    const at::Tensor tokens = file.tensor("token_ids"), logprobs = file.tensor("logprobs");
-    const auto* token = tokens.const_data_ptr<int32_t>();
-    const auto* logprob = logprobs.const_data_ptr<float>();
-    json.at("metrics").get_to(rollout.metrics);
-    json.at("seconds").get_to(rollout.seconds);
-    size_t next = 0;
-    for (const data::Json& record : json.at("groups")) {
-      groups.push_back(data::scored_group_from(record));
-      for (data::Completion& completion : groups.back().group.completions) {
-        const auto length = json.at("lengths").at(next++).get<int64_t>();
-        completion.token_ids.assign(token, token + length);
-        completion.logprobs.assign(logprob, logprob + length);
-        token += length;
-        logprob += length;
-      }
+    std::vector<data::ScoredGroup> groups;
+    for (const Json& record : json.at("groups")) groups.push_back(data::scored_group_from(record));
+    std::vector<data::Completion*> completions;
+    for (data::ScoredGroup& scored : groups) {
+      for (data::Completion& completion : scored.group.completions)
+        completions.push_back(&completion);
     }
-  } catch (const data::Json::exception& error) {
+    const policy::SafetensorsFile file(tensors);
+    const Json& counts = json.at("counts");
+    take(kTokens, file, counts, completions);
+    take(kLogprobs, file, counts, completions);
+    take(kSampling, file, counts, completions);
+    take(kVersions, file, counts, completions);
+    more(std::move(groups), json);
+  } catch (const Json::exception& error) {
     core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",
                      path.string(), error.what());
   }
+}
+
+}  // namespace
+
+void save_pending(const fs::path& checkpoint, const Rollout& rollout) {
+  save(checkpoint, "pending", rollout.groups,
+       {{"metrics", rollout.metrics}, {"seconds", rollout.seconds}});
+}
+
+std::optional<Rollout> load_pending(const fs::path& checkpoint) {
+  if (!fs::exists(checkpoint / "pending.json")) return std::nullopt;
+  Rollout rollout;
+  load(checkpoint, "pending", [&](std::vector<data::ScoredGroup> groups, const Json& json) {
+    rollout.groups = std::move(groups);
+    json.at("metrics").get_to(rollout.metrics);
+    json.at("seconds").get_to(rollout.seconds);
+  });
   return rollout;
+}
+
+void save_paused(const fs::path& checkpoint, const std::vector<OpenGroup>& groups) {
+  std::vector<data::ScoredGroup> unscored;
+  Json rounds = Json::array();
+  for (const OpenGroup& open : groups) {
+    unscored.emplace_back(open.group, std::vector<data::Score>(open.group.completions.size()));
+    rounds.push_back(open.round);
+  }
+  save(checkpoint, "paused", unscored, {{"rounds", rounds}});
+}
+
+std::vector<OpenGroup> load_paused(const fs::path& checkpoint) {
+  std::vector<OpenGroup> out;
+  if (!fs::exists(checkpoint / "paused.json")) return out;
+  load(checkpoint, "paused", [&](std::vector<data::ScoredGroup> groups, const Json& json) {
+    for (size_t i = 0; i < groups.size(); ++i)
+      out.push_back({std::move(groups[i].group), json.at("rounds").at(i).get<int64_t>()});
+  });
+  return out;
 }
 
 }  // namespace ponder::recipes

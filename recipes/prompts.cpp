@@ -5,7 +5,8 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "data/dataset.h"
+#include "core/spelling.h"
+#include "data/decontaminate.h"
 
 namespace ponder::recipes {
 namespace {
@@ -13,6 +14,11 @@ namespace {
 bool is_task(const std::string& name) {
   const std::vector<std::string> names = data::task_names();
   return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The chain sums come as the prompts that their corpus was written in; other tasks ask a question.
+bool is_question(const std::string& name) {
+  return name != "chain_sums";
 }
 
 // Held-out problems are the same for every seed of a run, so that seeds can be compared.
@@ -44,77 +50,138 @@ void warn_of_data(const std::vector<data::Prompt>& train, const std::vector<data
   }
 }
 
-std::vector<int64_t> shuffled(int64_t count, uint64_t seed, int64_t epoch) {
+std::vector<int64_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bool shuffle) {
   std::vector<int64_t> order(count);
   std::iota(order.begin(), order.end(), 0);
+  if (!shuffle) return order;
   core::Rng rng(seed, core::stable_hash(fmt::format("epoch:{}", epoch)));
   for (int64_t i = count - 1; i > 0; --i) std::swap(order[i], order[rng.integer(0, i)]);
   return order;
 }
 
+// Whether the hash of the id, as a number in [0, 1), falls into the share.
+bool is_test(const std::string& id, double share) {
+  return static_cast<double>(core::stable_hash("split:" + id) >> 11) * 0x1.0p-53 < share;
+}
+
+// What the prompt says, without what a template puts around it.
+std::string words_of(const data::Problem& problem) {
+  if (problem.messages.is_null()) return problem.prompt.text;
+  std::string text;
+  for (const data::Json& message : problem.messages) {
+    if (message.at("role") == "user" && message.at("content").is_string())
+      text += message.at("content").get<std::string>() + '\n';
+  }
+  return text;
+}
+
+data::NgramSet evaluation_ngrams(const DatasetOptions& options) {
+  data::NgramSet ngrams(options.decontaminate_ngram);
+  for (const std::string& file : options.decontaminate) {
+    // Evaluation sets come in the conventions of any project: their prompts alone are read.
+    for (const data::Problem& problem : data::read_problems(file, "test", options.layout))
+      ngrams.add(words_of(problem));
+  }
+  return ngrams;
+}
+
+void check_name(const std::string& name) {
+  if (name.empty()) core::throw_user("dataset.name is empty: name a task or a file");
+  if (std::filesystem::exists(name) || name.find_first_of("./") != std::string::npos) return;
+  core::throw_user("dataset.name: '{}' is neither a file nor a task{}", name,
+                   core::suggestion(name, data::task_names()));
+}
+
 }  // namespace
 
 PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
-                           const policy::Tokenizer& tokenizer, int64_t context)
-    : options_(options), seed_(seed), tokenizer_(tokenizer) {
+                           const policy::Tokenizer& tokenizer, int64_t context,
+                           const std::filesystem::path& model_folder)
+    : options_(options),
+      seed_(seed),
+      renderer_(options_, tokenizer, chat_template_of(model_folder)) {
   if (is_task(options_.name)) {
     data::check_task(options_.name, options_.tasks);
     return;
   }
-  if (options_.name.empty()) core::throw_user("dataset.name is empty: name a task or a JSONL file");
-  for (data::Prompt& prompt : data::read_prompts(options_.name)) {
-    check_length(encoded(prompt), options_.name, context);
-    (data::is_held_out(prompt.id) ? held_out_ : train_).push_back(std::move(prompt));
+  check_name(options_.name);
+  read_files(context);
+}
+
+void PromptSource::read_files(int64_t context) {
+  const data::NgramSet ngrams = evaluation_ngrams(options_);
+  for (data::Problem& problem :
+       data::read_problems(options_.name, options_.split, options_.layout)) {
+    if (ngrams.size() > 0 && ngrams.touches(words_of(problem))) {
+      ++num_decontaminated_;
+      continue;
+    }
+    data::Prompt prompt = renderer_.render(std::move(problem), false);
+    check_length(prompt, options_.name, context);
+    const bool test = is_test(prompt.id, options_.test_share);
+    (test ? held_out_ : train_).push_back(std::move(prompt));
+  }
+  if (num_decontaminated_ > 0) {
+    fmt::print(stderr,
+               "ponder: {}: {} prompts share {} words in a row with an evaluation set and are left "
+               "out\n",
+               options_.name, num_decontaminated_, options_.decontaminate_ngram);
   }
   if (train_.empty()) {
     core::throw_user(
-        "the dataset {} leaves nothing to train on: all of its {} prompts are held out for "
-        "evaluation",
-        options_.name, held_out_.size());
+        "the dataset {} leaves nothing to train on: {} prompts are held out for evaluation, {} "
+        "decontaminated",
+        options_.name, held_out_.size(), num_decontaminated_);
   }
   warn_of_data(train_, held_out_, options_.name);
 }
 
-data::Prompt PromptSource::encoded(data::Prompt prompt) const {
-  prompt.token_ids = tokenizer_.encode(prompt.text);
-  return prompt;
-}
-
 data::Prompt PromptSource::at(int64_t index) {
   if (is_task(options_.name)) {
-    return encoded(
-        data::task_problem(options_.name, seed_, index, options_.tasks, data::Split::kTrain));
+    data::Problem problem;
+    problem.prompt =
+        data::task_problem(options_.name, seed_, index, options_.tasks, data::Split::kTrain);
+    return renderer_.render(std::move(problem), is_question(options_.name));
   }
   const auto count = static_cast<int64_t>(train_.size());
   if (index / count != epoch_) {
     epoch_ = index / count;
-    order_ = shuffled(count, seed_, epoch_);
+    order_ = epoch_order(count, seed_, epoch_, options_.shuffle);
   }
-  return encoded(train_[order_[index % count]]);
+  return train_[order_[index % count]];
 }
 
 std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
-  std::vector<data::Prompt> prompts;
-  if (is_task(options_.name)) {
-    prompts = data::held_out_problems(options_.name, kHeldOutSeed, count, options_.tasks);
-  } else {
-    prompts.assign(held_out_.begin(),
-                   held_out_.begin() + std::min<int64_t>(count, held_out_.size()));
+  if (!is_task(options_.name)) {
+    return {held_out_.begin(), held_out_.begin() + std::min<int64_t>(count, held_out_.size())};
   }
-  for (data::Prompt& prompt : prompts) prompt = encoded(std::move(prompt));
+  std::vector<data::Prompt> prompts;
+  for (data::Prompt& prompt :
+       data::held_out_problems(options_.name, kHeldOutSeed, count, options_.tasks)) {
+    prompts.push_back(renderer_.render({.prompt = std::move(prompt), .messages = {}},
+                                       is_question(options_.name)));
+  }
   return prompts;
 }
 
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
-                                             const policy::Tokenizer& tokenizer) {
-  std::vector<data::Prompt> prompts;
-  if (is_task(dataset)) {
-    prompts = data::held_out_problems(dataset, kHeldOutSeed, count, {});
+                                             const policy::Tokenizer& tokenizer,
+                                             DatasetOptions options,
+                                             const std::filesystem::path& model_folder) {
+  const Renderer renderer(options, tokenizer, chat_template_of(model_folder));
+  const bool task = is_task(dataset);
+  std::vector<data::Problem> problems;
+  if (task) {
+    for (data::Prompt& prompt :
+         data::held_out_problems(dataset, kHeldOutSeed, count, options.tasks))
+      problems.push_back({.prompt = std::move(prompt), .messages = {}});
   } else {
-    prompts = data::read_prompts(dataset);
-    if (count < static_cast<int64_t>(prompts.size())) prompts.resize(count);
+    problems = data::read_problems(dataset, "test", options.layout);
+    if (count < static_cast<int64_t>(problems.size())) problems.resize(count);
   }
-  for (data::Prompt& prompt : prompts) prompt.token_ids = tokenizer.encode(prompt.text);
+  std::vector<data::Prompt> prompts;
+  for (data::Problem& problem : problems)
+    prompts.push_back(renderer.render(std::move(problem), task && is_question(dataset)));
   return prompts;
 }
 

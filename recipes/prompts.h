@@ -1,23 +1,29 @@
 // The prompts of a stage, by number: the same number gives the same prompt in every run of the
-// recipe, so that a resume needs no cursor but the step.
+// recipe, so that a resume needs no more than the number it had come to.
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <string>
 #include <vector>
 
 #include "data/types.h"
 #include "policy/tokenizer.h"
-#include "recipes/options.h"
+#include "recipes/dataset_options.h"
+#include "recipes/render.h"
 
 namespace ponder::recipes {
 
 class PromptSource {
  public:
   // Reads the dataset. Throws UserError: a dataset that is empty or cannot be read, a prompt that
-  // leaves no room in the model's `context` (tokens), or that leaves
-  // nothing to train on.
+  // leaves no room in the model's `context` (tokens), or that leaves nothing to train on. Warns on
+  // stderr of prompts without an answer, and says how many decontamination took out. REQUIRES:
+  // tokenizer outlives it.
   PromptSource(const DatasetOptions& options, uint64_t seed, const policy::Tokenizer& tokenizer,
-               int64_t context);
+               int64_t context, const std::filesystem::path& model_folder);
+  PromptSource(const PromptSource&) = delete;  // the renderer refers to the options
+  PromptSource& operator=(const PromptSource&) = delete;
 
   // Training prompt number `index`, encoded. A file is gone through in epochs, each in an order of
   // its own.
@@ -28,24 +34,30 @@ class PromptSource {
   bool finite() const { return !train_.empty(); }
   int64_t size() const { return static_cast<int64_t>(train_.size()); }
 
-  // The first `count` held-out problems, encoded; fewer where a file has fewer. For a file: the
-  // tenth of its prompts whose id's hash says so.
+  // The first `count` held-out problems, encoded; fewer where there are fewer.
   std::vector<data::Prompt> held_out(int64_t count) const;
 
+  // All training prompts of a file, encoded (none for a task): to be checked before training.
+  const std::vector<data::Prompt>& train() const { return train_; }
+  int64_t num_decontaminated() const { return num_decontaminated_; }
+
  private:
-  data::Prompt encoded(data::Prompt prompt) const;
+  void read_files(int64_t context);
 
   DatasetOptions options_;
   uint64_t seed_;
-  const policy::Tokenizer& tokenizer_;
+  Renderer renderer_;
   std::vector<data::Prompt> train_, held_out_;  // of a file
-  int64_t epoch_ = -1;                          // that order_ is of
-  std::vector<int64_t> order_;                  // of train_ in that epoch
+  int64_t num_decontaminated_ = 0;
+  int64_t epoch_ = -1;          // that order_ is of
+  std::vector<int64_t> order_;  // of train_ in that epoch
 };
 
-// Problems to evaluate on: a task's held-out ones by its name ("countdown"), or all of a JSONL
-// file.
+// Problems to evaluate on: a task's held-out ones by its name, or all of a file, put as `options`
+// (of the recipe's own dataset, or none) say.
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
-                                             const policy::Tokenizer& tokenizer);
+                                             const policy::Tokenizer& tokenizer,
+                                             DatasetOptions options = {},
+                                             const std::filesystem::path& model_folder = {});
 
 }  // namespace ponder::recipes

@@ -92,10 +92,14 @@ std::map<std::string, double> staleness(const std::vector<data::ScoredGroup>& gr
   double sum = 0, count = 0, max = 0;
   for (const data::ScoredGroup& group : groups) {
     for (const data::Completion& completion : group.group.completions) {
-      const auto age = static_cast<double>(policy_version - completion.policy_version);
-      sum += age;
-      max = std::max(max, age);
-      ++count;
+      const std::vector<int64_t> own = {completion.policy_version};
+      for (const int64_t version :
+           completion.token_versions.empty() ? own : completion.token_versions) {
+        const auto age = static_cast<double>(policy_version - version);
+        sum += age;
+        max = std::max(max, age);
+        ++count;
+      }
     }
   }
   return {{"staleness/mean", count > 0 ? sum / count : 0}, {"staleness/max", max}};

@@ -23,7 +23,8 @@ std::map<std::string, double> rollout_metrics(const std::vector<data::ScoredGrou
 // (arXiv:2107.03374) eq. 1. REQUIRES: 0 <= c <= n, 1 <= k <= n.
 double pass_at_k(int64_t n, int64_t c, int64_t k);
 
-// How many updates behind `policy_version` the policies are that sampled: staleness/{mean,max}.
+// How many updates behind `policy_version` the policies are that sampled, over all tokens:
+// staleness/{mean,max}.
 std::map<std::string, double> staleness(const std::vector<data::ScoredGroup>& groups,
                                         int64_t policy_version);
 

@@ -165,7 +165,15 @@ int64_t RunFolder::latest_step() const {
   return *step;
 }
 
-void RunFolder::save_checkpoint(int64_t step, int64_t keep,
+// checkpoints/NAME -> STEP, atomically.
+void RunFolder::switch_link(const char* name, int64_t step) const {
+  const fs::path link = dir_ / "checkpoints" / fmt::format("{}.part", name);
+  fs::remove(link);
+  fs::create_symlink(std::to_string(step), link);
+  fs::rename(link, dir_ / "checkpoints" / name);
+}
+
+void RunFolder::save_checkpoint(int64_t step, int64_t keep, int64_t best,
                                 const std::function<void(const fs::path&)>& fill) {
   const fs::path checkpoints = dir_ / "checkpoints",
                  aside = checkpoints / fmt::format("{}.part", step);
@@ -181,15 +189,13 @@ void RunFolder::save_checkpoint(int64_t step, int64_t keep,
     fs::remove_all(aside, ignored);
     throw;
   }
-  const fs::path link = checkpoints / "latest.part";
-  fs::remove(link);
-  fs::create_symlink(std::to_string(step), link);
-  fs::rename(link, checkpoints / "latest");
+  switch_link("latest", step);
+  if (best > 0) switch_link("best", best);
   core::sync_directory(checkpoints);
   std::vector<int64_t> steps = checkpoint_steps(checkpoints);
   std::erase_if(steps, [step](int64_t other) { return other > step; });
   for (size_t i = 0; i + static_cast<size_t>(keep) < steps.size(); ++i) {
-    fs::remove_all(checkpoint(steps[i]));
+    if (steps[i] != best) fs::remove_all(checkpoint(steps[i]));
   }
 }
 
@@ -201,7 +207,8 @@ void RunFolder::forget_after(int64_t step) {
     }
   }
   for (const fs::path& path : entries(dir_ / "checkpoints")) {
-    const bool half_made = step_of(path, ".part") || path.filename() == "latest.part";
+    const bool half_made = step_of(path, ".part") || path.filename() == "latest.part" ||
+                           path.filename() == "best.part";
     const auto found = step_of(path, "");
     if (half_made || (found && *found > step)) fs::remove_all(path);
   }

@@ -31,9 +31,10 @@ class RunFolder {
   int64_t latest_step() const;
 
   // Writes checkpoints/STEP through `fill(folder)`: aside first, synced, renamed, then `latest` is
-  // switched; then all but the newest `keep` are removed. Where `fill` throws, nothing of it stays
-  // and `latest` is as before.
-  void save_checkpoint(int64_t step, int64_t keep,
+  // switched; then, where `best` is not 0, `best` becomes a link to that step's checkpoint (this
+  // one or an earlier one), and all but the newest `keep` and the best are removed. Where `fill`
+  // throws, nothing of it stays and `latest` is as before.
+  void save_checkpoint(int64_t step, int64_t keep, int64_t best,
                        const std::function<void(const std::filesystem::path&)>& fill);
 
   // Removes what was written after `step`: completions, evaluations and checkpoints of later steps,
@@ -41,6 +42,7 @@ class RunFolder {
   void forget_after(int64_t step);
 
  private:
+  void switch_link(const char* name, int64_t step) const;
   void lock();
   void check_recipe(const std::string& recipe_text);
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <functional>
 #include <map>
@@ -35,6 +36,13 @@ class Stage {
   virtual ~Stage() = default;
 
   virtual int64_t num_steps() const = 0;
+
+  // What the recipe's numbers come to, as lines for a person; may be empty.
+  virtual std::string plan() const { return ""; }
+
+  // A look at everything that step() would use, without training: prints what a person should see.
+  // Throws UserError for what cannot work.
+  virtual void check(std::FILE*) {}
 
   // Step `step` of num_steps(), from 1. A function of the state and of `step` alone.
   virtual Metrics step(int64_t step, const StepContext& context) = 0;

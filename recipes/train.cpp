@@ -15,6 +15,9 @@
 #include "core/spelling.h"
 #include "core/stop.h"
 #include "core/timer.h"
+#include "recipes/algorithms.h"
+#include "recipes/best_step.h"
+#include "recipes/dump.h"
 #include "recipes/grpo_stage.h"
 #include "recipes/options.h"
 #include "recipes/pretrain_stage.h"
@@ -37,6 +40,8 @@ struct Loaded {
 template <typename Recipe>
 Loaded load_as(const core::Recipe& file, std::unique_ptr<Stage> (*make)(const Recipe&)) {
   Recipe recipe;
+  if constexpr (std::is_same_v<Recipe, GrpoRecipe>)
+    set_algorithm(recipe.grpo, file.peek("algorithm"));
   file.read(recipe);
   if (recipe.model_name_or_path.empty()) {
     core::throw_user("the recipe names no model: set model_name_or_path to a Hugging Face folder");
@@ -69,6 +74,7 @@ class Loop {
         first_(resumed + 1),
         last_(last),
         metrics_(folder.dir(), resumed > 0 ? resumed : -1),
+        best_(recipe.save, folder.dir() / "metrics.jsonl"),
         progress_(out, ::isatty(::fileno(out)) != 0) {}
 
   // Returns the last step that was done.
@@ -77,7 +83,8 @@ class Loop {
     for (int64_t step = first_; step <= last_; ++step) {
       one_step(step);
       const bool stopping = core::stop_requested();
-      if (stopping || step == last_ || step % recipe_.save.save_steps == 0) save(step);
+      if (stopping || step == last_ || step % recipe_.save.save_steps == 0 || step == best_.step())
+        save(step);
       if (stopping) last_ = step;
     }
     wait_for_save();
@@ -88,6 +95,7 @@ class Loop {
   void evaluate_start() {
     const Metrics metrics = stage_.evaluate(0, folder_.evaluation_file(0), say());
     if (!metrics.empty()) metrics_.write(metrics, 0);
+    best_.see_names(metrics);
   }
 
   void one_step(int64_t step) {
@@ -103,6 +111,9 @@ class Loop {
     }
     metrics["timing_s/save"] = save_seconds_;  // that this step waited for the checkpoint before it
     metrics_.write(metrics, step);
+    best_.see_names(metrics);
+    best_.observe(step, metrics);
+    if (step == 1) best_.check_name();
     seconds_ += watch.seconds();
     core::StepLine line = stage_.line(metrics);
     line.step = step;
@@ -116,9 +127,10 @@ class Loop {
   // The checkpoint is written while the next step samples: no weight changes till wait_for_save().
   void save(int64_t step) {
     metrics_.sync();
-    saving_ = std::async(std::launch::async, [this, step, write = stage_.checkpoint(step)] {
-      folder_.save_checkpoint(step, recipe_.save.save_total_limit, write);
-    });
+    saving_ = std::async(
+        std::launch::async, [this, step, best = best_.step(), write = stage_.checkpoint(step)] {
+          folder_.save_checkpoint(step, recipe_.save.save_total_limit, best, write);
+        });
   }
 
   void wait_for_save() {
@@ -138,6 +150,7 @@ class Loop {
   RunFolder& folder_;
   int64_t first_, last_;
   core::MetricsLog metrics_;
+  BestStep best_;
   core::Progress progress_;
   std::string step_text_;
   double seconds_ = 0, save_seconds_ = 0;
@@ -187,10 +200,15 @@ void warn_of_lost_metrics(const RunFolder& folder, int64_t resumed) {
 
 }  // namespace
 
+bool replay(const std::filesystem::path& dump, std::FILE* out) {
+  return replay_dump(dump, out);
+}
+
 bool train(const TrainRequest& request, std::FILE* out) {
   const Loaded recipe = load(request);
   const std::unique_ptr<Stage> stage = recipe.make();
   if (request.check_only) {
+    stage->check(out);
     fmt::print(out, "{}: the recipe, its model and its data are in order\n",
                request.recipe.string());
     return true;
@@ -208,6 +226,7 @@ bool train(const TrainRequest& request, std::FILE* out) {
                            : resumed == 0   ? "training into"
                                             : fmt::format("going on after step {} in", resumed);
   fmt::print(out, "{} {}\n", what, dir.string());
+  if (resumed == 0) fmt::print(out, "{}", stage->plan());
   int64_t done = resumed;
   if (resumed < last) {
     core::catch_stop_signals();

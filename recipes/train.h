@@ -25,4 +25,8 @@ struct TrainRequest {
 // Throws UserError, RunError.
 bool train(const TrainRequest& request, std::FILE* out);
 
+// Makes a failed update again from its dump (dump.h) and says what of it is not finite. Returns
+// true when everything is finite this time.
+bool replay(const std::filesystem::path& dump, std::FILE* out);
+
 }  // namespace ponder::recipes

@@ -1,4 +1,6 @@
 #include <chrono>
+#include <fstream>
+#include <random>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -115,6 +117,120 @@ TEST_F(Train, GoesOnAfterKillNine) {
             test::read_text(whole() / "checkpoints/6/model.safetensors"));
   EXPECT_EQ(test::read_text(run / "completions/000005.jsonl"),
             test::read_text(whole() / "completions/000005.jsonl"));
+}
+
+// Kills within the write of a checkpoint: while its folder still has its name of work.
+TEST_F(Train, GoesOnAfterKillNineDuringTheSave) {
+  const fs::path run = other("killed_saving");
+  const auto saving = [&] {
+    if (!fs::exists(run / "checkpoints")) return false;
+    std::error_code ignored;  // entries come and go
+    for (fs::directory_iterator it(run / "checkpoints", ignored), end; it != end;
+         it.increment(ignored)) {
+      if (it->path().extension() == ".part") return true;
+    }
+    return false;
+  };
+  int killed_saving = 0;
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    test::Process process(test::small_run(run));
+    for (int i = 0; i < 20000 && !saving(); ++i)
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    std::this_thread::sleep_for(std::chrono::milliseconds(attempt));
+    process.send(SIGKILL);
+    process.wait();
+    killed_saving += saving() ? 1 : 0;
+  }
+  EXPECT_GT(killed_saving, 0);  // else this shows nothing
+  ASSERT_EQ(test::run(test::small_run(run)).status, 0);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(whole()));
+  EXPECT_EQ(test::read_text(run / "checkpoints/6/model.safetensors"),
+            test::read_text(whole() / "checkpoints/6/model.safetensors"));
+}
+
+TEST_F(Train, GoesOnAfterKillNineAtRandomPoints) {
+  const fs::path run = other("killed_at_random");
+  std::minstd_rand random(std::random_device{}());
+  std::string delays;
+  for (int attempt = 0; attempt < 6; ++attempt) {
+    const auto delay = std::chrono::milliseconds(random() % 1200);
+    delays += std::to_string(delay.count()) + " ms, ";
+    test::Process process(test::small_run(run));
+    std::this_thread::sleep_for(delay);
+    process.send(SIGKILL);
+    process.wait();
+  }
+  SCOPED_TRACE("killed after " + delays);
+  ASSERT_EQ(test::run(test::small_run(run)).status, 0);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(whole()));
+}
+
+TEST_F(Train, KeepsTheBestCheckpoint) {
+  const fs::path run = other("best");
+  const auto words = test::small_run(
+      run, {"save.metric_for_best_model=eval/mean_length", "save.greater_is_better=false",
+            "save.save_total_limit=1", "eval.eval_steps=1"});
+  ASSERT_EQ(test::run(words).status, 0);
+  int64_t best = 0;
+  double least = 1e9;
+  for (const core::StepRecord& record : core::read_metrics(run / "metrics.jsonl")) {
+    const double length = record.metrics.at("eval/mean_length");
+    if (record.step > 0 && length < least) least = length, best = record.step;
+  }
+  EXPECT_EQ(fs::read_symlink(run / "checkpoints/best"), std::to_string(best));
+  EXPECT_TRUE(fs::exists(run / "checkpoints/best/model.safetensors"));
+  EXPECT_EQ(fs::read_symlink(run / "checkpoints/latest"), "6");
+}
+
+TEST_F(Train, AMetricThatIsNotThereIsFoundAtTheFirstStep) {
+  const test::Outcome outcome =
+      test::run(test::small_run(other("mistyped"), {"save.metric_for_best_model=eval/acuracy"}));
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("did you mean 'eval/accuracy'?"));
+}
+
+TEST_F(Train, ADamagedCheckpointIsFoundByItsChecksum) {
+  const fs::path run = other("damaged");
+  ASSERT_EQ(test::run(test::small_run(run, {"--max-steps", "2"})).status, 0);
+  const fs::path file = run / "checkpoints/2/trainer.safetensors";
+  {
+    std::fstream bytes(file, std::ios::in | std::ios::out | std::ios::binary);
+    bytes.seekg(-5, std::ios::end);
+    const char flipped = static_cast<char>(bytes.peek() ^ 1);
+    bytes.seekp(-5, std::ios::end);
+    bytes.put(flipped);
+  }
+  const test::Outcome outcome = test::run(test::small_run(run));
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("trainer.safetensors: damaged"));
+  EXPECT_THAT(outcome.err, HasSubstr("go on from the one before"));
+  fs::remove_all(run / "checkpoints/2");
+  fs::remove(run / "checkpoints/latest");
+  ASSERT_EQ(test::run(test::small_run(run)).status, 0);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(whole()));
+}
+
+TEST_F(Train, CheckShowsOneGroupAndTrainsNothing) {
+  const fs::path run = other("checked");
+  const test::Outcome outcome = test::run(test::small_run(run, {"--check"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_FALSE(fs::exists(run));
+  for (const char* part : {"a step: 4 prompts x 4 completions = 16 sequences; 2 passes x 1 "
+                           "mini-batch of 16 = 2 updates",
+                           "6 steps: 12 updates", "a completion stops at", "memory: about",
+                           "as rendered", "\"User: ", "completion 3:", "advantage", "in order"})
+    EXPECT_THAT(outcome.out, HasSubstr(part));
+}
+
+TEST_F(Train, WrongBatchArithmeticNamesTheNearestRightValues) {
+  const auto error_of = [&](const char* word) {
+    const test::Outcome outcome = test::run(test::small_run(other("never"), {word, "--check"}));
+    EXPECT_EQ(outcome.status, 2) << word;
+    return outcome.err;
+  };
+  EXPECT_THAT(error_of("grpo.steps_per_generation=3"), HasSubstr("set it to 2 or 4"));
+  EXPECT_THAT(error_of("grpo.steps_per_generation=20"), HasSubstr("set it to 16"));
+  EXPECT_THAT(error_of("grpo.num_generations=1"), HasSubstr("2 or more"));
 }
 
 TEST_F(Train, CtrlCFinishesTheStepAndSaves) {

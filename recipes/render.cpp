@@ -1,0 +1,90 @@
+#include "recipes/render.h"
+
+#include <utility>
+
+#include "core/error.h"
+#include "policy/chat_template.h"
+
+namespace ponder::recipes {
+namespace {
+
+using data::Json;
+
+// For tasks and models without a chat template: the form of the demo's prompts.
+constexpr const char* kPlainTemplate = "User: {prompt}\nAssistant:";
+
+std::string replaced(std::string text, const std::string& name, const std::string& value) {
+  for (size_t at = text.find(name); at != std::string::npos;
+       at = text.find(name, at + value.size()))
+    text.replace(at, name.size(), value);
+  return text;
+}
+
+std::string text_of(const Json& message) {
+  const Json& content = message.at("content");
+  return content.is_string() ? content.get<std::string>() : content.dump();
+}
+
+// The last message of that role; "" where there is none.
+std::string last_of(const Json& messages, const char* role) {
+  std::string text;
+  for (const Json& message : messages) {
+    if (message.at("role") == role) text = text_of(message);
+  }
+  return text;
+}
+
+}  // namespace
+
+RenderChat chat_template_of(const std::filesystem::path&) {
+  return {};
+}
+
+Renderer::Renderer(const DatasetOptions& options, const policy::Tokenizer& tokenizer,
+                   RenderChat chat)
+    : options_(options), tokenizer_(tokenizer), chat_(std::move(chat)) {
+  if (!options.prompt_template.empty() &&
+      options.prompt_template.find("{prompt}") == std::string::npos) {
+    core::throw_user("dataset.prompt_template: expected {{prompt}} in it, found '{}'",
+                     options.prompt_template);
+  }
+}
+
+std::string Renderer::fill_template(const Json& messages) const {
+  const std::string& form =
+      options_.prompt_template.empty() ? kPlainTemplate : options_.prompt_template;
+  // The prompt last: what stands in it is not replaced.
+  return replaced(replaced(form, "{system}", last_of(messages, "system")), "{prompt}",
+                  last_of(messages, "user"));
+}
+
+data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
+  data::Prompt prompt = std::move(problem.prompt);
+  Json messages = std::move(problem.messages);
+  const bool plain = messages.is_null() && !is_question && options_.system_prompt.empty() &&
+                     options_.prompt_template.empty();
+  if (plain) {
+    prompt.token_ids = tokenizer_.encode(prompt.text);
+    return prompt;
+  }
+  if (messages.is_null()) messages = Json::array({{{"role", "user"}, {"content", prompt.text}}});
+  if (!options_.system_prompt.empty() && messages.at(0).at("role") != "system") {
+    messages.insert(messages.begin(), {{"role", "system"}, {"content", options_.system_prompt}});
+  }
+  if (!options_.prompt_template.empty() || (!chat_ && is_question)) {
+    prompt.text = fill_template(messages);
+    prompt.token_ids = tokenizer_.encode(prompt.text);
+    return prompt;
+  }
+  if (!chat_) {
+    core::throw_user(
+        "prompt '{}' is messages, but the model has no chat template: set dataset.prompt_template "
+        "(\"User: {{prompt}}\\nAssistant:\")",
+        prompt.id);
+  }
+  prompt.text = chat_(messages);
+  prompt.token_ids = tokenizer_.encode(prompt.text);
+  return prompt;
+}
+
+}  // namespace ponder::recipes

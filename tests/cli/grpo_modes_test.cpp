@@ -1,0 +1,142 @@
+// The modes of the grpo stage end to end, on the demo's model: what each promises must be seen in
+// the run's files, and a killed run must go on with the same bits.
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/support/small_run.h"
+
+namespace ponder {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+std::vector<core::StepRecord> trained(const fs::path& run, std::vector<std::string> words) {
+  words.emplace_back("eval.num_prompts=0");
+  const test::Outcome outcome = test::run(test::small_run(run, words));
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  return core::read_metrics(run / "metrics.jsonl");
+}
+
+// Runs to the end, and another time with stops after steps 2 and 4.
+void expect_exact_resume(std::vector<std::string> words) {
+  const test::TempDir folder;
+  const fs::path whole = folder.path() / "whole", stopped = folder.path() / "stopped";
+  trained(whole, words);
+  for (const char* steps : {"2", "4"}) {
+    std::vector<std::string> more = words;
+    more.insert(more.end(), {"--max-steps", steps});
+    trained(stopped, more);
+  }
+  trained(stopped, words);
+  EXPECT_EQ(test::stable_metrics(stopped), test::stable_metrics(whole));
+  EXPECT_EQ(test::read_text(stopped / "checkpoints/6/model.safetensors"),
+            test::read_text(whole / "checkpoints/6/model.safetensors"));
+}
+
+TEST(OneStepOff, IsOneRolloutStaleAndCorrected) {
+  const test::TempDir folder;
+  const auto records = trained(folder.path() / "run", {"grpo.one_step_off=true"});
+  EXPECT_EQ(records.front().metrics.at("staleness/max"), 0);  // nothing is older than the start
+  for (size_t i = 1; i < records.size(); ++i) {
+    EXPECT_EQ(records[i].metrics.at("staleness/mean"), 2);  // num_iterations updates
+    EXPECT_GT(records[i].metrics.at("sampling/sampling_logp_difference/max"), 1e-4);
+    EXPECT_TRUE(records[i].metrics.contains("sampling/importance_sampling_ratio/mean"));
+  }
+}
+
+TEST(OneStepOff, GoesOnExactly) {
+  expect_exact_resume({"grpo.one_step_off=true"});
+}
+
+TEST(SyncRefModel, GoesOnExactly) {
+  expect_exact_resume({"grpo.sync_ref_model=true", "grpo.ref_model_sync_steps=3",
+                       "grpo.loss.use_adaptive_entropy=true", "grpo.loss.entropy_target=0.5"});
+}
+
+TEST(FilterGroups, TrainsFullBatchesOfGroupsWithSignal) {
+  const test::TempDir folder;
+  const fs::path run = folder.path() / "run";
+  const auto records = trained(run, {"grpo.filter_groups.enable=true", "grpo.num_generations=2",
+                                     "grpo.prompts_per_step=6", "save.completions_per_step=6"});
+  double refills = 0;
+  for (const core::StepRecord& record : records) {
+    const auto& m = record.metrics;
+    refills += m.at("filter_groups/num_gen_batches") - 1;
+    EXPECT_GE(m.at("filter_groups/num_prompts"), 6);
+    EXPECT_NEAR(m.at("filter_groups/kept_share"), 6 / m.at("filter_groups/num_prompts"), 1e-12);
+    EXPECT_NEAR(m.at("frac_reward_zero_std"), 1 - m.at("filter_groups/kept_share"), 1e-12);
+    std::ifstream lines(run / "completions" / fmt::format("{:06}.jsonl", record.step));
+    int groups = 0;
+    for (std::string line; std::getline(lines, line); ++groups) {
+      const auto completions = nlohmann::json::parse(line).at("completions");
+      EXPECT_NE(completions[0].at("reward"), completions[1].at("reward"));
+    }
+    EXPECT_EQ(groups, 6);
+  }
+  EXPECT_GT(refills, 0);  // else this shows nothing
+}
+
+TEST(FilterGroups, IsBoundedAndGoesOnWithLess) {
+  const test::TempDir folder;
+  // No completion of one token can be right: no group has a signal.
+  const auto records = trained(folder.path() / "run",
+                               {"grpo.filter_groups.enable=true", "grpo.max_completion_length=1",
+                                "grpo.filter_groups.max_num_gen_batches=3", "grpo.max_steps=2"});
+  ASSERT_EQ(records.size(), 2u);
+  EXPECT_EQ(records[0].metrics.at("filter_groups/num_gen_batches"), 3);
+  EXPECT_EQ(records[0].metrics.at("filter_groups/kept_share"), 0);
+}
+
+TEST(FilterGroups, GoesOnExactly) {
+  expect_exact_resume({"grpo.filter_groups.enable=true", "grpo.num_generations=2"});
+}
+
+TEST(PartialRollouts, LongCompletionsGoOnInLaterSteps) {
+  const test::TempDir folder;
+  const auto records =
+      trained(folder.path() / "run", {"grpo.partial_rollout_tokens=12", "grpo.prompts_per_step=6"});
+  double paused = 0, oldest = 0;
+  for (const core::StepRecord& record : records) {
+    paused += record.metrics.at("partial/paused_groups");
+    oldest = std::max(oldest, record.metrics.at("staleness/max"));
+    EXPECT_GT(record.metrics.at("partial/groups"), 0);
+    EXPECT_LE(record.metrics.at("partial/groups"), 6);
+  }
+  EXPECT_GT(paused, 0);
+  EXPECT_GT(oldest, 0);  // a completion with tokens of two policies was trained
+}
+
+TEST(PartialRollouts, GoOnExactly) {
+  expect_exact_resume({"grpo.partial_rollout_tokens=12"});
+  expect_exact_resume({"grpo.partial_rollout_tokens=12", "grpo.one_step_off=true"});
+}
+
+TEST(KlInReward, LeavesTheLossWithoutKl) {
+  const test::TempDir folder;
+  for (const char* estimator : {"rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline"}) {
+    const auto records =
+        trained(folder.path() / estimator,
+                {"grpo.use_kl_in_reward=true", std::string("grpo.advantage.estimator=") + estimator,
+                 "grpo.loss.kl_estimator=k1", "grpo.max_steps=3"});
+    for (const core::StepRecord& record : records) {
+      EXPECT_TRUE(record.metrics.contains("kl_penalty")) << estimator;
+      EXPECT_FALSE(record.metrics.contains("kl")) << estimator;
+    }
+    EXPECT_NEAR(records.front().metrics.at("kl_penalty"), 0, 1e-6);  // the reference itself
+    EXPECT_NE(records.back().metrics.at("kl_penalty"), 0);
+  }
+}
+
+TEST(Replay, IsRefusedForWhatIsNoDump) {
+  const test::Outcome outcome = test::run({test::kPonder, "train", "--replay", "recipes"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("is no dump of a failed update"));
+}
+
+}  // namespace
+}  // namespace ponder
