@@ -50,7 +50,7 @@ TEST(Scorer, MathComparesByMeaning) {
 }
 
 TEST(Scorer, RefusesWrongOptions) {
-  EXPECT_THROW(Scorer({{}, {}}), core::UserError);
+  EXPECT_THROW(Scorer(RewardOptions{{}, {}}), core::UserError);
   EXPECT_THROW(Scorer({{"accuracy"}, {1.0, 2.0}}), core::UserError);
   EXPECT_THROW(Scorer({{"accurracy"}, {1.0}}), core::UserError);
   EXPECT_THROW(Scorer({{"accuracy"}, {std::numeric_limits<double>::infinity()}}), core::UserError);
