@@ -31,7 +31,6 @@ void bind(core::Binder& b, GrpoOptions& o) {
   b.field("mask_truncated_completions", o.mask_truncated_completions,
           "do not train on completions that were cut");
   b.field("freeze_router", o.freeze_router, "leave the experts' gate as it is");
-  b.table("aux_loss", o.aux_loss);
   b.field("sync_ref_model", o.sync_ref_model, "refresh the reference policy as training goes on");
   b.field("ref_model_sync_steps", o.ref_model_sync_steps, "updates between two refreshes",
           {.low = 1});
@@ -44,6 +43,8 @@ void bind(core::Binder& b, GrpoOptions& o) {
   b.field("partial_rollout_tokens", o.partial_rollout_tokens,
           "new tokens of a completion a step; a longer one goes on in the next; 0: no limit",
           {.low = 0});
+  // Tables follow the plain keys: in TOML what stands behind a table belongs to it.
+  b.table("aux_loss", o.aux_loss);
   b.table("filter_groups", o.filter_groups);
   b.table("advantage", o.advantage);
   b.table("loss", o.loss);

@@ -61,7 +61,7 @@ std::vector<int64_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bo
 
 // Whether the hash of the id, as a number in [0, 1), falls into the share.
 bool is_test(const std::string& id, double share) {
-  return static_cast<double>(core::stable_hash("split:" + id) >> 11) * 0x1.0p-53 < share;
+  return core::uniform_at(0, core::stable_hash("split:" + id), 0, 0) < share;
 }
 
 // What the prompt says, without what a template puts around it.

@@ -25,11 +25,18 @@ std::string text_of(const Json& message) {
   return content.is_string() ? content.get<std::string>() : content.dump();
 }
 
+Json message(const char* role, const std::string& content) {
+  Json out = Json::object();
+  out["role"] = role;
+  out["content"] = content;
+  return out;
+}
+
 // The last message of that role; "" where there is none.
 std::string last_of(const Json& messages, const char* role) {
   std::string text;
-  for (const Json& message : messages) {
-    if (message.at("role") == role) text = text_of(message);
+  for (const Json& one : messages) {
+    if (one.at("role") == role) text = text_of(one);
   }
   return text;
 }
@@ -67,10 +74,12 @@ data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
     prompt.token_ids = tokenizer_.encode(prompt.text);
     return prompt;
   }
-  if (messages.is_null()) messages = Json::array({{{"role", "user"}, {"content", prompt.text}}});
-  if (!options_.system_prompt.empty() && messages.at(0).at("role") != "system") {
-    messages.insert(messages.begin(), {{"role", "system"}, {"content", options_.system_prompt}});
+  if (messages.is_null()) {
+    messages = Json::array();
+    messages.push_back(message("user", prompt.text));
   }
+  if (!options_.system_prompt.empty() && messages.at(0).at("role") != "system")
+    messages.insert(messages.begin(), message("system", options_.system_prompt));
   if (!options_.prompt_template.empty() || (!chat_ && is_question)) {
     prompt.text = fill_template(messages);
     prompt.token_ids = tokenizer_.encode(prompt.text);
