@@ -116,7 +116,7 @@ for pid in (1, 2, 3):
     try: resource.prlimit(pid, resource.RLIMIT_NOFILE); print('ESCAPED' if pid == 1 else '')
     except OSError: pass)x"},
     {"SymlinksToTheHost", "python", R"x(import os
-for target in ('/etc/shadow', '/proc/1/root/etc/shadow', '/proc/self/root/../etc/shadow', '/dev/../etc/shadow', '/proc/self/cwd/../../../etc/shadow'):
+for target in ('/etc/shadow', '/proc/1/' 'root/etc/shadow', '/proc/self/' 'root/../etc/shadow', '/dev/../etc/shadow', '/proc/self/cwd/../../../etc/shadow'):
     os.symlink(target, 'l')
     try: open('l').read(1); print('ESCAPED', target)
     except OSError: pass
