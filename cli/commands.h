@@ -20,6 +20,7 @@ void add_sample(CLI::App& app);
 void add_score(CLI::App& app, rewards::LoadRewardModel load_model = {});
 void add_reward(CLI::App& app, int& status);
 void add_report(CLI::App& app);
+void add_serve(CLI::App& app);
 void add_model(CLI::App& app);
 void add_doctor(CLI::App& app);
 void add_bench(CLI::App& app);

@@ -56,6 +56,7 @@ int run(int argc, char** argv) {
   add_score(app, recipes::load_reward_model);
   add_reward(app, status);
   add_report(app);
+  add_serve(app);
   add_model(app);
   add_sandbox_command(app);
   add_bench(app);

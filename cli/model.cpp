@@ -15,13 +15,14 @@
 #include "cli/model_convert.h"
 #include "cli/model_inspect.h"
 #include "core/error.h"
+#include "policy/chat_template.h"
 #include "policy/ops.h"
 #include "policy/tokenizer.h"
 
 namespace ponder::cli {
 namespace {
 
-using nlohmann::json;
+using json = nlohmann::ordered_json;  // a chat template prints objects in their order
 
 struct ModelRequest {
   std::filesystem::path model;
@@ -29,6 +30,7 @@ struct ModelRequest {
   std::string dtype = "float32";
   bool special = false;
   bool decode = false;
+  bool chat = false;
 };
 
 // Calls answer(object, "file:line") for each JSON object and prints what it returns, a line each.
@@ -88,7 +90,45 @@ void run_logprobs(const ModelRequest& request) {
   });
 }
 
+policy::ChatOptions chat_options(const json& line, const std::string& where) {
+  policy::ChatOptions options;
+  options.add_generation_prompt = true;
+  for (const auto& [key, value] : line.items()) {
+    if (key == "messages") continue;
+    if (key == "tools") {
+      options.tools = value;
+    } else if (key == "documents") {
+      options.documents = value;
+    } else if (key == "add_generation_prompt" && value.is_boolean()) {
+      options.add_generation_prompt = value.get<bool>();
+    } else if (key == "continue_final_message" && value.is_boolean()) {
+      options.continue_final_message = value.get<bool>() ? "content" : "";
+      options.add_generation_prompt &= !value.get<bool>();
+    } else if (key == "chat_template_kwargs" && value.is_object()) {
+      options.variables = value;
+    } else {
+      core::throw_user(
+          "{}: '{}': expected messages, tools, documents, add_generation_prompt (true or false), "
+          "continue_final_message (true or false) or chat_template_kwargs (an object)",
+          where, key);
+    }
+  }
+  return options;
+}
+
+void run_tokenize_chat(const ModelRequest& request) {
+  const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(request.model);
+  const policy::ChatTemplate chat = policy::ChatTemplate::load(request.model);
+  for_each_line(request.input, [&](const json& line, const std::string& where) -> json {
+    if (!line.is_object() || !line.contains("messages"))
+      core::throw_user("{}: expected {{\"messages\": [...]}}", where);
+    const std::string text = chat.render(line["messages"], chat_options(line, where)).text;
+    return {{"text", text}, {"tokens", tokenizer.encode(text)}};
+  });
+}
+
 void run_tokenize(const ModelRequest& request) {
+  if (request.chat) return run_tokenize_chat(request);
   const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(request.model);
   for_each_line(request.input, [&](const json& object, const std::string& where) -> json {
     if (request.decode) {
@@ -133,7 +173,12 @@ void add_model(CLI::App& app) {
       ->capture_default_str();
   tokenize->add_flag("--special", request->special,
                      "add the special tokens of the tokenizer's template");
-  tokenize->add_flag("--decode", request->decode, "{\"tokens\"} lines to {\"text\"} lines");
+  CLI::Option* decode =
+      tokenize->add_flag("--decode", request->decode, "{\"tokens\"} lines to {\"text\"} lines");
+  tokenize
+      ->add_flag("--chat", request->chat,
+                 "{\"messages\"} lines through the chat template to {\"text\", \"tokens\"} lines")
+      ->excludes(decode);
   tokenize->footer(
       "Example:\n  echo '{\"text\": \"7+5=12\"}' | ponder model tokenize --model "
       "examples/tiny-v3-base");

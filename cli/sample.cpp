@@ -1,5 +1,6 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -8,7 +9,9 @@
 #include "cli/validators.h"
 #include "core/error.h"
 #include "data/dataset.h"
+#include "policy/chat_template.h"
 #include "rollout/engine.h"
+#include "rollout/remote/remote_engine.h"
 
 namespace ponder::cli {
 namespace {
@@ -17,8 +20,21 @@ struct SampleRequest {
   std::filesystem::path model, prompts;
   std::string prompt;
   std::string dtype = "float32";
+  bool chat = false, server_takes_text = false;
+  std::string server, server_model;
   rollout::SampleOptions options;
 };
+
+// What a user would say, as the model was trained to see it.
+void render_chat(const std::filesystem::path& model, std::vector<data::Prompt>& prompts) {
+  const policy::ChatTemplate chat = policy::ChatTemplate::load(model);
+  policy::ChatOptions options;
+  options.add_generation_prompt = true;
+  for (data::Prompt& prompt : prompts) {
+    const policy::OrderedJson message = {{"role", "user"}, {"content", prompt.text}};
+    prompt.text = chat.render(policy::OrderedJson::array({message}), options).text;
+  }
+}
 
 std::vector<data::Prompt> prompts_of(const SampleRequest& request,
                                      const policy::Tokenizer& tokenizer) {
@@ -34,16 +50,13 @@ std::vector<data::Prompt> prompts_of(const SampleRequest& request,
   } else {
     prompts = data::read_prompts(request.prompts);
   }
+  if (request.chat) render_chat(request.model, prompts);
   for (data::Prompt& prompt : prompts) prompt.token_ids = tokenizer.encode(prompt.text);
   return prompts;
 }
 
-void run_sample(const SampleRequest& request) {
-  const PolicyFiles policy =
-      load_policy(request.model, request.dtype == "float32" ? at::kFloat : at::kBFloat16);
-  rollout::Engine engine(policy.model, policy.tokenizer, {});
-  for (const data::Group& group :
-       engine.generate(prompts_of(request, policy.tokenizer), request.options)) {
+void print_groups(const std::vector<data::Group>& groups) {
+  for (const data::Group& group : groups) {
     for (const data::Completion& completion : group.completions) {
       const nlohmann::json line = {{"id", group.prompt.id},
                                    {"prompt", group.prompt.text},
@@ -57,6 +70,24 @@ void run_sample(const SampleRequest& request) {
   }
 }
 
+void sample_remotely(const SampleRequest& request) {
+  const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(request.model);
+  const char* key = std::getenv("PONDER_API_KEY");
+  rollout::remote::RemoteEngine engine(
+      tokenizer, {.client = {.url = request.server, .api_key = key ? key : ""},
+                  .model = request.server_model,
+                  .prompts_as_text = request.server_takes_text});
+  print_groups(engine.generate(prompts_of(request, tokenizer), request.options, 0, {}));
+}
+
+void run_sample(const SampleRequest& request) {
+  if (!request.server.empty()) return sample_remotely(request);
+  const PolicyFiles policy =
+      load_policy(request.model, request.dtype == "float32" ? at::kFloat : at::kBFloat16);
+  rollout::Engine engine(policy.model, policy.tokenizer, {});
+  print_groups(engine.generate(prompts_of(request, policy.tokenizer), request.options));
+}
+
 }  // namespace
 
 void add_sample(CLI::App& app) {
@@ -67,6 +98,15 @@ void add_sample(CLI::App& app) {
   verb->add_option("--model", request->model, "a Hugging Face folder")->required();
   verb->add_option("--prompts", request->prompts, "a JSONL file of {\"prompt\": ...}");
   verb->add_option("--prompt", request->prompt, "one prompt's text");
+  verb->add_flag("--chat", request->chat,
+                 "each prompt is a user's message: through the model's chat template");
+  verb->add_option(
+      "--server", request->server,
+      "http://HOST:PORT/v1 of a completions server that has the model (docs/SERVE.md); "
+      "--model then gives the tokenizer");
+  verb->add_flag("--server-takes-text", request->server_takes_text,
+                 "send prompts as texts: for servers that take no token ids");
+  verb->add_option("--server-model", request->server_model, "the model's name there");
   verb->add_option("-n", options.num_generations, "completions of each prompt")
       ->check(whole(1))
       ->capture_default_str();

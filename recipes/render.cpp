@@ -43,8 +43,13 @@ std::string last_of(const Json& messages, const char* role) {
 
 }  // namespace
 
-RenderChat chat_template_of(const std::filesystem::path&) {
-  return {};
+RenderChat chat_template_of(const std::filesystem::path& model_folder) {
+  if (!policy::ChatTemplate::exists(model_folder)) return {};
+  return [chat = policy::ChatTemplate::load(model_folder)](const Json& messages) {
+    policy::ChatOptions options;
+    options.add_generation_prompt = true;
+    return chat.render(policy::OrderedJson::parse(messages.dump()), options).text;
+  };
 }
 
 Renderer::Renderer(const DatasetOptions& options, const policy::Tokenizer& tokenizer,

@@ -1,0 +1,114 @@
+#include "rollout/remote/http_client.h"
+
+#include <algorithm>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include <curl/curl.h>
+
+#include "core/error.h"
+
+namespace ponder::rollout::remote {
+namespace {
+
+constexpr auto kPauseMax = std::chrono::seconds(30);
+constexpr size_t kAnswerBytesMax = size_t{1} << 30;
+
+size_t append(char* data, size_t size, size_t count, void* into) {
+  std::string& text = *static_cast<std::string*>(into);
+  if (text.size() + size * count > kAnswerBytesMax) return 0;
+  text.append(data, size * count);
+  return size * count;
+}
+
+// The server's own words: OpenAI's {"error": {"message"}}, FastAPI's {"detail"}, or the body's
+// beginning.
+std::string message_of(const std::string& body) {
+  const auto json = nlohmann::json::parse(body, nullptr, false);
+  if (json.is_object()) {
+    const auto error = json.value("error", json);
+    if (error.is_object() && error.contains("message") && error["message"].is_string())
+      return error["message"];
+    if (json.contains("detail")) return json["detail"].dump();
+  }
+  return body.substr(0, 300);
+}
+
+}  // namespace
+
+struct HttpClient::Attempt {
+  long status = 0;  // 0: no answer
+  std::string body, problem;
+  std::chrono::seconds retry_after{0};
+};
+
+HttpClient::HttpClient(const ClientOptions& options) : options_(options), headers_(nullptr) {
+  static std::once_flag once;
+  std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
+  handle_ = curl_easy_init();
+  PONDER_CHECK(handle_ != nullptr, "[HttpClient] libcurl gives no handle");
+  curl_slist* headers = curl_slist_append(nullptr, "Content-Type: application/json");
+  headers = curl_slist_append(headers, "Expect:");
+  if (!options.api_key.empty())
+    headers = curl_slist_append(headers, ("Authorization: Bearer " + options.api_key).c_str());
+  headers_ = headers;
+}
+
+HttpClient::~HttpClient() {
+  curl_slist_free_all(static_cast<curl_slist*>(headers_));
+  curl_easy_cleanup(handle_);
+}
+
+HttpClient::Attempt HttpClient::attempt(const std::string& address, const std::string& body) {
+  Attempt out;
+  char problem[CURL_ERROR_SIZE] = "";
+  curl_easy_setopt(handle_, CURLOPT_URL, address.c_str());
+  curl_easy_setopt(handle_, CURLOPT_PROTOCOLS_STR, "http,https");
+  curl_easy_setopt(handle_, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(handle_, CURLOPT_HTTPHEADER, headers_);
+  curl_easy_setopt(handle_, CURLOPT_POSTFIELDS, body.c_str());
+  curl_easy_setopt(handle_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
+  curl_easy_setopt(handle_, CURLOPT_CONNECTTIMEOUT_MS,
+                   static_cast<long>(std::chrono::milliseconds(options_.connect_timeout).count()));
+  curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS,
+                   static_cast<long>(std::chrono::milliseconds(options_.timeout).count()));
+  curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, append);
+  curl_easy_setopt(handle_, CURLOPT_WRITEDATA, &out.body);
+  curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, problem);
+  const CURLcode code = curl_easy_perform(handle_);
+  curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
+  if (code != CURLE_OK) {
+    out.problem = problem[0] != '\0' ? problem : curl_easy_strerror(code);
+    return out;
+  }
+  curl_easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &out.status);
+  curl_off_t seconds = 0;
+  curl_easy_getinfo(handle_, CURLINFO_RETRY_AFTER, &seconds);
+  out.retry_after = std::chrono::seconds(seconds);
+  if (out.status != 200)
+    out.problem = fmt::format("status {}: {}", out.status, message_of(out.body));
+  return out;
+}
+
+std::string HttpClient::post(const std::string& path, const std::string& body) {
+  const std::string address = options_.url + path;
+  std::chrono::milliseconds pause = options_.backoff;
+  std::string problem;
+  for (int i = 0; i < options_.tries; ++i) {
+    Attempt got = attempt(address, body);
+    if (got.status == 200) return std::move(got.body);
+    const bool again =
+        got.status == 0 || got.status == 408 || got.status == 429 || got.status >= 500;
+    if (!again) core::throw_user("{}: the server refuses the request: {}", address, got.problem);
+    problem = got.problem;
+    if (i + 1 == options_.tries) break;
+    std::this_thread::sleep_for(std::min<std::chrono::milliseconds>(
+        kPauseMax, std::max<std::chrono::milliseconds>(pause, got.retry_after)));
+    pause *= 2;
+  }
+  core::throw_run("{}: no answer after {} tries: {}; is the server running?", address,
+                  options_.tries, problem);
+}
+
+}  // namespace ponder::rollout::remote

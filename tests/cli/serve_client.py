@@ -1,0 +1,243 @@
+"""Drives `ponder serve` with OpenAI's own client, and with clients that misbehave.
+
+usage: serve_client.py PONDER MODEL CHAT_TEMPLATE
+Exits with 1 and a traceback at the first claim that does not hold.
+"""
+import concurrent.futures
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import openai
+
+PONDER, MODEL, TEMPLATE = sys.argv[1:4]
+PROMPT = "User: 7+5-3=?\nAssistant:"
+
+
+class Served:
+    """A server on a free port, with its client; stopped at the end."""
+
+    def __init__(self, *words, key="none", env=None):
+        self.process = subprocess.Popen([PONDER, "serve", MODEL, "--port", "0", "--name", "tiny", "--chat-template", TEMPLATE, *words],
+                                        stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
+        self.told = False
+        line = ""
+        while "serving" not in line:
+            line = self.process.stderr.readline()
+            assert line, "the server did not start"
+        self.port = int(re.search(r":(\d+)/v1", line).group(1))
+        self.client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0, timeout=60)
+
+    def __enter__(self):
+        return self
+
+    def stop(self):
+        """Once: a second signal would end it without grace."""
+        if not self.told and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.told = True
+
+    def __exit__(self, *_):
+        self.stop()
+        self.process.stderr.read()
+        self.status = self.process.wait(timeout=40)
+
+    def raw(self, data, read=True, timeout=40):
+        with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
+            connection.sendall(data)
+            out = b""
+            while read:
+                piece = connection.recv(65536)
+                if not piece:
+                    break
+                out += piece
+            return out
+
+    def health(self):
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=20) as answer:
+            return json.load(answer)
+
+
+def fails(status, call, *words):
+    try:
+        call()
+    except openai.APIStatusError as error:
+        assert error.status_code == status, (error.status_code, error.message)
+        for word in words:
+            assert word in error.message, (word, error.message)
+        assert set(error.response.json()["error"]) == {"message", "type", "param", "code"}
+        return
+    raise AssertionError(f"expected status {status}, got an answer")
+
+
+def post(data):
+    body = json.dumps(data).encode()
+    return b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (len(body), body)
+
+
+def completions(server):
+    client = server.client
+    assert [model.id for model in client.models.list()] == ["tiny"]
+    assert client.models.retrieve("tiny").id == "tiny"
+    one = client.completions.create(model="tiny", prompt=PROMPT, max_tokens=24, temperature=0, logprobs=3)
+    choice = one.choices[0]
+    assert choice.finish_reason in ("stop", "length") and choice.text
+    assert one.usage.completion_tokens == len(choice.logprobs.tokens) == len(choice.logprobs.token_logprobs)
+    assert all(len(top) >= 1 for top in choice.logprobs.top_logprobs)
+    assert all(abs(max(top.values()) - own) < 1e-6 for top, own in zip(choice.logprobs.top_logprobs, choice.logprobs.token_logprobs)), "greedy takes the likeliest"
+    # The same seed gives the same text, whatever else is under way; another one another text.
+    seeded = lambda seed, **more: client.completions.create(model="tiny", prompt=PROMPT, max_tokens=32, seed=seed, n=4, **more)
+    texts = lambda answer: [choice.text for choice in answer.choices]
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        results = [future.result() for future in [pool.submit(seeded, seed) for seed in (1, 2, 1, 3, 1, 2)]]
+    assert texts(results[0]) == texts(results[2]) == texts(results[4]) and texts(results[1]) == texts(results[5])
+    assert texts(results[0]) != texts(results[1])
+    assert [choice.index for choice in results[0].choices] == [0, 1, 2, 3]
+    # Streams say the same, piece by piece.
+    pieces, reasons, usage = {}, {}, None
+    for chunk in seeded(1, stream=True, stream_options={"include_usage": True}):
+        usage = chunk.usage or usage
+        for choice in chunk.choices:
+            pieces[choice.index] = pieces.get(choice.index, "") + choice.text
+            reasons[choice.index] = choice.finish_reason or reasons.get(choice.index)
+    assert [pieces[i] for i in range(4)] == texts(results[0])
+    assert [reasons[i] for i in range(4)] == [choice.finish_reason for choice in results[0].choices]
+    assert usage.completion_tokens == results[0].usage.completion_tokens
+    # Several prompts, as texts and as tokens; ids and log-probs of what was sampled.
+    ids = client.completions.create(model="tiny", prompt=PROMPT, max_tokens=4, temperature=0, extra_body={"return_token_ids": True}).choices[0]
+    same = client.completions.create(model="tiny", prompt=[ids.prompt_token_ids, ids.prompt_token_ids], max_tokens=4, temperature=0)
+    assert texts(same) == [ids.text] * 2 and len(ids.token_ids) == len(ids.token_logprobs)
+    # A stop text ends the completion and is not in it.
+    full = one.choices[0].text
+    stop = full[2:4]
+    stopped = client.completions.create(model="tiny", prompt=PROMPT, max_tokens=24, temperature=0, stop=[stop]).choices[0]
+    assert stopped.text == full[: full.index(stop)] and stopped.finish_reason == "stop"
+
+
+def chats(server):
+    client = server.client
+    messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "7+5-3=?"}]
+    chat = client.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=24, logprobs=True, top_logprobs=2)
+    plain = client.completions.create(model="tiny", prompt=PROMPT, temperature=0, max_tokens=24)
+    assert chat.choices[0].message.content == plain.choices[0].text, "the template makes the same prompt"
+    assert chat.usage.prompt_tokens == plain.usage.prompt_tokens
+    content = chat.choices[0].logprobs.content
+    assert len(content) == chat.usage.completion_tokens and len(content[0].top_logprobs) == 2
+    pieces = [chunk.choices[0].delta for chunk in client.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=24, stream=True) if chunk.choices]
+    assert pieces[0].role == "assistant" and "".join(piece.content or "" for piece in pieces) == chat.choices[0].message.content
+    fails(400, lambda: client.chat.completions.create(model="tiny", messages=[{"role": "robot", "content": "x"}]), "no such role")
+    fails(400, lambda: client.chat.completions.create(model="tiny", messages=[]), "at least one message")
+
+
+def ponder_as_client(server):
+    words = ["--prompt", PROMPT, "--max-new-tokens", "24", "--temperature", "0", "-n", "2"]
+    remote = subprocess.run([PONDER, "sample", "--model", MODEL, "--server", f"http://127.0.0.1:{server.port}/v1", *words], capture_output=True, text=True)
+    local = subprocess.run([PONDER, "sample", "--model", MODEL, *words], capture_output=True, text=True)
+    assert remote.returncode == 0, remote.stderr
+    for there, here in zip(remote.stdout.splitlines(), local.stdout.splitlines(), strict=True):
+        there, here = json.loads(there), json.loads(here)
+        assert there["tokens"] == here["tokens"] and there["completion"] == here["completion"] and there["finish_reason"] == here["finish_reason"]
+        assert all(abs(a - b) < 1e-5 for a, b in zip(there["logprobs"], here["logprobs"], strict=True))
+    wrong = subprocess.run([PONDER, "sample", "--model", MODEL, "--server", f"http://127.0.0.1:{server.port}/v1", "--server-model", "other", *words], capture_output=True, text=True)
+    assert wrong.returncode == 2 and "there is no model" in wrong.stderr, wrong.stderr
+
+
+def wrong_requests(server):
+    client = server.client
+    create = lambda **words: client.completions.create(**{"model": "tiny", "prompt": PROMPT, **words})
+    fails(404, lambda: create(model="other"), "there is no model")
+    fails(400, lambda: create(temperature=-1), "temperature")
+    fails(400, lambda: create(n=0), "n:")
+    fails(400, lambda: create(n=10000), "n:")
+    fails(400, lambda: create(max_tokens=10**6), "context")
+    fails(400, lambda: create(prompt=[[1, 10**6]]), "token ids")
+    fails(400, lambda: create(prompt=""), "at least one token")
+    fails(400, lambda: create(prompt={"a": 1}), "prompt")
+    fails(400, lambda: create(echo=True), "not supported")
+    fails(400, lambda: create(extra_body={"max_token": 3}), "did you mean 'max_tokens'")
+    fails(400, lambda: create(stop=[""]), "stop")
+    for target, method, status in (("/v1/nothing", "GET", 404), ("/v1/completions", "GET", 405), ("/v1/models", "POST", 405)):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request(method, target)
+        assert connection.getresponse().status == status, target
+    for body in (b"{", b"[]", b"\xff\xfe", b"null", b'{"prompt": "\\ud800"}', b"[" * 100000):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/v1/completions", body)
+        answer = connection.getresponse()
+        assert answer.status == 400 and json.load(answer)["error"]["message"], body[:20]
+
+
+def hostile_clients(server):
+    assert b" 400 " in server.raw(b"nonsense\r\n\r\n")
+    assert b" 431 " in server.raw(b"GET / HTTP/1.1\r\nX: " + b"a" * 100000 + b"\r\n\r\n")
+    assert b" 413 " in server.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n")
+    assert b" 413 " in server.raw(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"100000\r\n" + b"a" * 0x100000 + b"\r\n100000\r\n" + b"a" * 0x100000 + b"\r\n")
+    # Many that never end their request: the others are served all the same.
+    slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(600)]
+    for connection in slow:
+        connection.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Le")
+    assert server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=2).choices
+    for connection in slow:
+        connection.close()
+    # One that goes while the engine works for it: its work is dropped.
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(post({"prompt": PROMPT, "max_tokens": 200, "n": 64, "ignore_eos": True}))
+        time.sleep(0.1)
+    until = time.time() + 20
+    while server.health()["requests"] and time.time() < until:
+        time.sleep(0.05)
+    assert server.health()["requests"] == 0
+    # HTTP/1.0, and two requests on one connection.
+    assert b"[DONE]" in server.raw(post({"prompt": PROMPT, "max_tokens": 2, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
+    both = server.raw(post({"prompt": PROMPT, "max_tokens": 1}).replace(b"Connection: close\r\n", b"") + post({"prompt": PROMPT, "max_tokens": 1}))
+    assert both.count(b"HTTP/1.1 200") == 2
+
+
+def overload_and_keys():
+    with Served("--max-requests", "1", "--max-new-tokens", "60", key="secret", env={"PONDER_API_KEY": "secret"}) as server:
+        fails(401, lambda: server.client.with_options(api_key="wrong").models.list(), "API key")
+        fails(400, lambda: server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=61), "60 are left")
+        stream = server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=60, n=64, stream=True, extra_body={"ignore_eos": True})
+        next(iter(stream))
+        fails(429, lambda: server.client.completions.create(model="tiny", prompt=PROMPT), "try again")
+        stream.close()
+        until = time.time() + 20
+        while server.health()["requests"] and time.time() < until:
+            time.sleep(0.05)
+        assert server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=2).choices
+
+
+def graceful_stop():
+    with Served() as server:
+        stream = server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=60, n=32, stream=True, extra_body={"ignore_eos": True})
+        iterator = iter(stream)
+        next(iterator)
+        server.stop()
+        ended = sum(1 for chunk in iterator if chunk.choices and chunk.choices[0].finish_reason == "length")
+        assert ended == 32, ended
+    assert server.status == 0, server.status
+    with Served("--grace", "0") as server:
+        connection = socket.create_connection(("127.0.0.1", server.port))
+        connection.sendall(post({"prompt": PROMPT, "max_tokens": 200, "n": 128, "ignore_eos": True}))
+        time.sleep(0.1)
+        began = time.time()
+    assert server.status == 0 and time.time() - began < 10
+
+
+with Served("--max-body-mb", "1") as running:
+    completions(running)
+    chats(running)
+    ponder_as_client(running)
+    wrong_requests(running)
+    hostile_clients(running)
+assert running.status == 0
+overload_and_keys()
+graceful_stop()
+print("all claims hold")
