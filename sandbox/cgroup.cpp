@@ -239,7 +239,6 @@ bool Cgroup::prepare(uint64_t memory_bytes, uint64_t processes) {
   const bool v1 = version_ == CgroupLayout::Version::kV1;
   peak_resets_ = put(peak_, v1 ? "0" : "r");
   if (v1 && !peak_resets_) return false;
-  peak_seen_bytes_ = 0;
   cpu_base_ns_ = raw_cpu_ns();
   oom_base_ = raw_oom_kills();
   return true;
@@ -269,9 +268,7 @@ uint64_t Cgroup::oom_kills() const {
 
 uint64_t Cgroup::memory_peak_bytes() const {
   if (!exists()) return 0;
-  if (peak_resets_) return number_in(get(peak_), "");
-  peak_seen_bytes_ = std::max(peak_seen_bytes_, number_in(get(memory_now_), ""));
-  return peak_seen_bytes_;
+  return number_in(get(peak_resets_ ? peak_ : memory_now_), "");
 }
 
 }  // namespace ponder::sandbox

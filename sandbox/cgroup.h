@@ -44,7 +44,10 @@ class Cgroup {
   // Descriptors of cgroup.procs: a process that writes "0" to each has joined. The group's own.
   std::vector<int> entrances() const;
   uint64_t cpu_ns() const;
+  // Most bytes at a time since prepare(); where the kernel does not count that (version 2 before
+  // Linux 6.12: counts_peak() is false), the bytes now, to be sampled.
   uint64_t memory_peak_bytes() const;
+  bool counts_peak() const { return peak_resets_; }
   // Processes killed for want of memory since prepare().
   uint64_t oom_kills() const;
 
@@ -61,7 +64,6 @@ class Cgroup {
   Fd memory_limit_, swap_limit_, pids_limit_, cpu_, oom_, peak_, memory_now_;
   uint64_t memory_bytes_set_ = 0, processes_set_ = 0;
   uint64_t cpu_base_ns_ = 0, oom_base_ = 0;
-  mutable uint64_t peak_seen_bytes_ = 0;
   bool peak_resets_ = true;
 };
 

@@ -160,11 +160,13 @@ void ActiveRun::check_limits(Clock::time_point now) {
   }
   if (now < next_sample_) return;
   next_sample_ = now + std::chrono::milliseconds(kSampleMs);
-  const uint64_t cpu_ns = watch_ ? sampled_cpu_ns_ : worker_.cgroup().cpu_ns();
+  const Cgroup& cgroup = worker_.cgroup();
+  const uint64_t cpu_ns = watch_ ? sampled_cpu_ns_ : cgroup.cpu_ns();
+  if (!cgroup.counts_peak())
+    sampled_peak_bytes_ = std::max(sampled_peak_bytes_, cgroup.memory_peak_bytes());
   if (static_cast<double>(cpu_ns) * 1e-9 > limits_.cpu_s) return stop(Stop::kCpu);
   if (Seconds(now - started_).count() > limits_.wall_s) return stop(Stop::kWall);
-  if (sampled_peak_bytes_ > limits_.memory_bytes || worker_.cgroup().oom_kills() > 0)
-    stop(Stop::kMemory);
+  if (sampled_peak_bytes_ > limits_.memory_bytes || cgroup.oom_kills() > 0) stop(Stop::kMemory);
 }
 
 // Everything of the run is dead: what it wrote before is all there is.
@@ -183,8 +185,9 @@ void ActiveRun::conclude() {
   const uint64_t cpu_ns = watch_ ? std::max(sampled_cpu_ns_, reported_cpu_ns_) : cgroup.cpu_ns();
   outcome_.cpu_s = static_cast<double>(cpu_ns) * 1e-9;
   outcome_.wall_s = Seconds(Clock::now() - started_).count();
-  outcome_.memory_peak_bytes =
-      watch_ ? std::max(sampled_peak_bytes_, reported_peak_bytes_) : cgroup.memory_peak_bytes();
+  outcome_.memory_peak_bytes = watch_ || !cgroup.counts_peak()
+                                   ? std::max(sampled_peak_bytes_, reported_peak_bytes_)
+                                   : cgroup.memory_peak_bytes();
   outcome_.oom_kills = cgroup.oom_kills();
   const bool unexplained =
       outcome_.stop == Stop::kNone && !outcome_.has_status && outcome_.oom_kills == 0;

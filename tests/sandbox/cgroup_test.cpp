@@ -3,6 +3,7 @@
 #include <csignal>
 #include <ctime>
 #include <fstream>
+#include <iterator>
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -64,6 +65,82 @@ TEST(Cgroup, CountsAProcessThatJoined) {
   EXPECT_GT(group.memory_peak_bytes(), 0U);
   EXPECT_EQ(group.oom_kills(), 0U);
   for (const auto& dir : group.dirs()) EXPECT_EQ(rmdir(dir.c_str()), 0) << dir;
+}
+
+// The files of a version 2 group as the kernel's documentation (admin-guide/cgroup-v2.rst, "Memory
+// Interface Files", "PID Interface Files", "CPU Interface Files") describes them, in a plain
+// folder: a machine with the controllers on version 1 has no other.
+class FakeGroup2 : public testing::Test {
+ protected:
+  FakeGroup2() {
+    fs::create_directories(dir_);
+    for (const char* name : {"cgroup.procs", "memory.max", "memory.swap.max", "pids.max"})
+      set(name, "");
+    set("cpu.stat", "usage_usec 1000\nuser_usec 700\nsystem_usec 300\n");
+    set("memory.events", "low 0\nhigh 0\nmax 9\noom 3\noom_kill 2\noom_group_kill 0\n");
+    set("memory.current", "4096\n");
+    layout_.version = CgroupLayout::Version::kV2;
+    layout_.parents = {{"unified", root_}};
+  }
+  ~FakeGroup2() override { fs::remove_all(root_); }
+  void set(const std::string& name, const std::string& text) {
+    std::ofstream(dir_ / name, std::ios::trunc) << text;
+  }
+  std::string get(const std::string& name) {
+    std::ifstream file(dir_ / name);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  fs::path root_ = fs::temp_directory_path() / ("ponder_fake_v2_" + std::to_string(getpid()));
+  fs::path dir_ = root_ / ("ponder-" + std::to_string(getpid()) + "-box");
+  CgroupLayout layout_;
+};
+
+TEST_F(FakeGroup2, LimitsAreWrittenOnceAndSwapIsClosed) {
+  Cgroup group(layout_, "box");
+  ASSERT_TRUE(group.prepare(64 << 20, 8));
+  EXPECT_EQ(get("memory.max"), "67108864");
+  EXPECT_EQ(get("memory.swap.max"), "0");
+  EXPECT_EQ(get("pids.max"), "8");
+  ASSERT_TRUE(group.prepare(64 << 20, 8));  // the same limits: nothing more is written
+  EXPECT_EQ(get("memory.max"), "67108864");
+  EXPECT_EQ(group.entrances().size(), 1U);
+  EXPECT_EQ(group.dirs(), std::vector<std::string>{dir_.string()});
+}
+
+TEST_F(FakeGroup2, CountersStartAtZeroWithEachRun) {
+  Cgroup group(layout_, "box");
+  ASSERT_TRUE(group.prepare(64 << 20, 8));
+  EXPECT_EQ(group.cpu_ns(), 0U);
+  EXPECT_EQ(group.oom_kills(), 0U);
+  set("cpu.stat", "usage_usec 3500\nuser_usec 700\nsystem_usec 300\n");
+  set("memory.events", "low 0\nhigh 0\nmax 9\noom 4\noom_kill 3\noom_group_kill 0\n");
+  EXPECT_EQ(group.cpu_ns(), 2'500'000U);
+  EXPECT_EQ(group.oom_kills(), 1U);
+  ASSERT_TRUE(group.prepare(64 << 20, 8));
+  EXPECT_EQ(group.cpu_ns(), 0U);
+  EXPECT_EQ(group.oom_kills(), 0U);
+}
+
+TEST_F(FakeGroup2, WithoutAResettablePeakTheUseNowIsGiven) {
+  Cgroup group(layout_, "box");  // no memory.peak, as before Linux 5.19
+  ASSERT_TRUE(group.prepare(64 << 20, 8));
+  EXPECT_FALSE(group.counts_peak());
+  EXPECT_EQ(group.memory_peak_bytes(), 4096U);
+  set("memory.current", "8192\n");
+  EXPECT_EQ(group.memory_peak_bytes(), 8192U);
+}
+
+TEST_F(FakeGroup2, AKernelThatTakesNoLimitIsNoticed) {
+  fs::remove(dir_ / "pids.max");  // the controller is not enabled
+  Cgroup group(layout_, "box");
+  EXPECT_FALSE(group.prepare(64 << 20, 8));
+}
+
+TEST_F(FakeGroup2, SwapControlMayBeAbsent) {
+  fs::remove(dir_ / "memory.swap.max");  // a kernel without swap
+  Cgroup group(layout_, "box");
+  EXPECT_TRUE(group.prepare(64 << 20, 8));
+  EXPECT_EQ(get("memory.max"), "67108864");
 }
 
 TEST(CgroupLayout, RemovesGroupsOfDeadProcesses) {
