@@ -69,7 +69,27 @@ ordered_json sandbox_guarantees() {
   return out;
 }
 
+// Whether the sandbox's interpreter and compiler work inside it.
+ordered_json sandbox_languages(const ordered_json& guarantees) {
+  ordered_json out = ordered_json::object();
+  for (const sandbox::Language& language : {sandbox::python_language(), sandbox::cpp_language()}) {
+    sandbox::Options options;
+    options.slots = 1;
+    for (const auto& [name, guarantee] : guarantees.items())
+      if (name != "isolation") options.allow_weaker.push_back(name);
+    const auto& command = language.compile.empty() ? language.run : language.compile;
+    try {
+      sandbox::Sandbox(options).check_language(language.name);
+      out[language.name] = "works: " + command.front();
+    } catch (const std::runtime_error& error) {  // UserError and RunError: doctor's finding
+      out[language.name] = error.what();
+    }
+  }
+  return out;
+}
+
 ordered_json examine() {
+  const ordered_json guarantees = sandbox_guarantees();
   return {
       {"ponder", version_text()},
       {"cpu", proc_value("/proc/cpuinfo", "model name")},
@@ -81,7 +101,8 @@ ordered_json examine() {
       {"disk_free_gib", static_cast<double>(std::filesystem::space(".").available >> 20) / 1024.0},
       {"gpus", count_gpus()},
       {"nccl", "not in this build (CPU)"},
-      {"sandbox", sandbox_guarantees()}};
+      {"sandbox", guarantees},
+      {"sandbox_languages", sandbox_languages(guarantees)}};
 }
 
 }  // namespace
@@ -99,13 +120,15 @@ void add_doctor(CLI::App& app) {
       return;
     }
     for (const auto& [key, value] : found.items()) {
-      if (key == "sandbox") continue;
+      if (key.starts_with("sandbox")) continue;
       fmt::print("{:<18}{}\n", key, value.is_string() ? value.get<std::string>() : value.dump());
     }
     for (const auto& [name, guarantee] : found["sandbox"].items()) {
       fmt::print("sandbox {:<16}{}: {}\n", name, guarantee["state"].get<std::string>(),
                  guarantee["what"].get<std::string>());
     }
+    for (const auto& [name, state] : found["sandbox_languages"].items())
+      fmt::print("sandbox {:<16}{}\n", name, state.get<std::string>());
   });
 }
 

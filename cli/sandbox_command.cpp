@@ -82,6 +82,7 @@ void run(const Arguments& arguments) {
     for (auto& language : sandbox::read_languages(file))
       options.languages.push_back(std::move(language));
   sandbox::Sandbox box(std::move(options));
+  box.check_language(request.language);
   print(box.run(request), arguments);
 }
 

@@ -26,13 +26,30 @@ sandbox::Request request_of(const CodeJob& job, bool stop_early) {
 
 }  // namespace
 
-SandboxRunner::SandboxRunner() : sandbox_(std::make_unique<sandbox::Sandbox>()) {}
+SandboxRunner::SandboxRunner() : sandbox_(std::make_unique<sandbox::Sandbox>()) {
+  sandbox_->check_language("python");
+  checked_["python"] = "";
+}
 SandboxRunner::~SandboxRunner() = default;
+
+std::string SandboxRunner::problem_with_language(const std::string& language) const {
+  const std::lock_guard lock(mutex_);
+  const auto [entry, first] = checked_.try_emplace(language);
+  if (!first) return entry->second;
+  try {
+    sandbox_->check_language(language);
+  } catch (const core::UserError& error) {
+    entry->second = error.what();
+  } catch (...) {
+    checked_.erase(entry);  // the machine's fault, for now: asked again
+    throw;
+  }
+  return entry->second;
+}
 
 std::string SandboxRunner::problem_with(const CodeJob& job) const {
   try {
-    request_of(job, true);
-    return {};
+    return problem_with_language(request_of(job, true).language);
   } catch (const core::UserError& error) {
     return error.what();
   }

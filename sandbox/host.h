@@ -73,7 +73,8 @@ std::vector<std::string> environment(const Language& language);
 std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& language,
                                        const std::string& code, bool& from_cache);
 
-// Executes the first word of each of the language's commands. Throws UserError when it cannot.
+// Executes the first word of each of the language's commands and, for "python" and "cpp", a program
+// of known output. Throws UserError when that fails.
 void check_language(Host& host, Slot& slot, const Language& language);
 
 // Runs the tests of a stdin/stdout request.

@@ -23,6 +23,9 @@ Limits compiler_limits() {
   return limits;
 }
 constexpr uint64_t kBinaryBytesMax = 64ULL << 20;
+constexpr const char* kRemedy =
+    "install it where every user may execute it, or name another (PONDER_PYTHON, PONDER_CXX, or a "
+    "description in TOML)";
 constexpr int kAttempts = 2;  // a box that fails is replaced and the run repeated once
 
 // Starts, watches and classifies one run, in a fresh box if the first one fails.
@@ -37,8 +40,7 @@ TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool
     supervise(runs);
     Outcome outcome = run.take();
     if (outcome.exec_failed && !own_binary)
-      core::throw_user("[sandbox] {}: the sandbox's unprivileged user must be able to execute it",
-                       outcome.error);
+      core::throw_user("[sandbox] {}: {}", outcome.error, kRemedy);
     if (raw != nullptr) raw->collect_error = outcome.collect_error;
     result = classify(std::move(outcome), limits, own_binary);
     if (result.verdict != Verdict::kInternalError) return result;
@@ -47,10 +49,23 @@ TestResult attempt(Host& host, Slot& slot, bool warm, const Limits& limits, bool
   return result;
 }
 
+// A program that prints 42, for the languages that ponder knows; null for others.
+const char* trial_of(const std::string& language) {
+  if (language == "python") return "print(6 * 7)";
+  if (language == "cpp") return "#include <cstdio>\nint main() { std::puts(\"42\"); }";
+  return nullptr;
+}
+
+// ": " and the last line of what a failed program said, where it said anything.
+std::string last_line(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  if (text.empty()) return text;
+  return ": " + text.substr(text.rfind('\n') + 1);  // npos + 1 is 0: all of it
+}
+
 TestResult run_one(Host& host, Slot& slot, const Language& language, const std::string& code,
-                   const Program* program, const Test& test, const Limits& limits) {
+                   const Program* program, const Test& test, const Limits& limits, bool warm) {
   const bool own_binary = program != nullptr && language.run.empty();
-  const bool warm = host.options.warm && language.name == "python" && program == nullptr;
   const Fd source = sealed_file("source", code);
   const Fd input = test.input.empty() ? Fd() : sealed_file("stdin", test.input);
   RunSpec spec;
@@ -125,16 +140,36 @@ std::shared_ptr<const Program> compile(Host& host, Slot& slot, const Language& l
 }
 
 void check_language(Host& host, Slot& slot, const Language& language) {
+  const Limits limits = compiler_limits();
   for (const auto* command : {&language.compile, &language.run}) {
     if (command->empty()) continue;
     RunSpec spec;
     spec.argv = {command->front(), "--version"};  // whatever it makes of it: it can be executed
     spec.env = environment(language);
-    Limits limits = compiler_limits();
-    limits.cpu_s = 1;
     attempt(host, slot, false, limits, false,
             [&](Worker& worker) { return ActiveRun(worker, spec, {}, limits, false); });
   }
+  const char* code = trial_of(language.name);
+  if (code == nullptr) return;
+  const std::vector<std::string>& command =
+      language.compile.empty() ? language.run : language.compile;
+  const Test test{"", "42"};
+  std::shared_ptr<const Program> program;
+  TestResult tried;
+  bool from_cache = false;
+  if (!language.compile.empty()) {
+    program = compile(host, slot, language, code, from_cache);
+    tried = program->compiling;
+  }
+  if (!program || tried.verdict == Verdict::kAccepted)
+    tried = run_one(host, slot, language, code, program.get(), test, limits, false);
+  if (tried.verdict == Verdict::kInternalError)
+    core::throw_run("[sandbox] '{}' could not be tried: {}", command.front(), tried.reason);
+  if (tried.verdict != Verdict::kAccepted)
+    core::throw_user(
+        "[sandbox] '{}' does not work as {}: a program that prints 42 gets {} ({}){}; {}",
+        command.front(), language.name, verdict_code(tried.verdict), tried.reason,
+        last_line(tried.err), kRemedy);
   if (host.options.warm && language.name == "python") host.warm_box(slot);
 }
 
@@ -149,10 +184,11 @@ Result run_program(Host& host, Slot& slot, const Request& request) {
       return result;
     }
   }
+  const bool warm = host.options.warm && language.name == "python" && !program;
   const TestResult* decisive = nullptr;
   for (const auto& test : request.tests) {
     result.tests.push_back(
-        run_one(host, slot, language, request.code, program.get(), test, request.limits));
+        run_one(host, slot, language, request.code, program.get(), test, request.limits, warm));
     if (result.tests.back().verdict != Verdict::kAccepted && !request.run_all_tests) break;
   }
   for (const auto& test : result.tests)

@@ -17,6 +17,11 @@
 //  - CPU time, memory and process count are bounded for all processes of a run together, wall time,
 //  output bytes, file size,
 //    disk, inodes, open files, stack and locked memory too; compilers run under the same rules;
+//  - what the host and other runs do with files that all can see cannot be watched (no inotify, no
+//  fanotify, no F_NOTIFY) nor signalled through them (no flock);
+//  - nothing that outlives a process or is shared between runs: no System V IPC, message queue,
+//  key; kernel interfaces that pass the filter by (io_uring, bpf,
+//  userfaultfd, perf) are closed;
 //  - environment, inputs still to come, expected outputs, tests and the verdict channel are out of
 //  the program's reach:
 //    output is compared here; function tests run in another box and pass only by values sent over a
@@ -24,11 +29,15 @@
 // What is not covered:
 //  - a bug in the kernel: the program shares it (a virtual machine would not); side channels of the
 //  shared hardware, of the
-//    page cache, and advisory locks on read-only files, between programs that run at the same time;
+//    page cache (what is cached), and fcntl's advisory locks on read-only
+//    files, between programs that run at the same time;
 //  - device access of any kind, GPUs included; sockets, System V IPC and message queues are refused
 //  to honest programs too;
 //  - functions that change their arguments in place, or return objects of their own classes, fail
 //  their function tests;
+//  - the CPU's model, the kernel's version, the load and the clock of the host can be read: a
+//    program can know where it runs;
+//  - on cgroup v2 before Linux 6.12 the reported peak of memory is sampled (the limit is exact);
 //  - without a writable cgroup (see probe_guarantees) memory and CPU time of all processes are
 //  sampled every 10 ms, so they
 //    can be overshot for that long.
@@ -144,8 +153,10 @@ class Sandbox {
   Sandbox(const Sandbox&) = delete;
   Sandbox& operator=(const Sandbox&) = delete;
 
-  // Tries the compiler and the interpreter of `language` inside a box: throws UserError now, rather
-  // than at the first run, when one is missing or the unprivileged user may not execute it.
+  // Tries the compiler and the interpreter of `language` inside a box, those of "python" and "cpp"
+  // with a program of known output. Throws UserError that names it and the remedy when it is
+  // missing, not executable for the unprivileged user, or does not work: a broken one would give
+  // every program RE or CE.
   void check_language(const std::string& language);
 
   // Never throws for what the program does. Throws UserError for an unknown language or an unusable

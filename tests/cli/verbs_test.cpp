@@ -150,6 +150,7 @@ TEST(Doctor, NamesTheMachine) {
   EXPECT_GE(found.at("cores").get<int>(), 1);
   EXPECT_TRUE(found.contains("instruction_sets"));
   EXPECT_TRUE(found.at("sandbox").contains("isolation"));
+  EXPECT_THAT(found.at("sandbox_languages").at("python").get<std::string>(), HasSubstr("works: /"));
 }
 
 TEST(Recipes, AllThatShipAreInOrder) {

@@ -92,15 +92,47 @@ TEST(Language, UnknownNameGetsTheNearest) {
   }
 }
 
-TEST(Language, AMissingInterpreterIsTheUsersFault) {
+// What check_language says of an interpreter or compiler at `path`; "" where it works.
+std::string complaint_of(Language language, const std::string& path, bool warm) {
+  (language.compile.empty() ? language.run : language.compile).front() = path;
   Options options;
   options.slots = 1;
-  options.warm = false;
+  options.warm = warm;
+  options.languages = {language};
+  Sandbox sandbox(options);
+  try {
+    sandbox.check_language(language.name);
+  } catch (const core::UserError& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST(Language, AMissingOrBrokenOneIsTheUsersFaultAndIsNamed) {
+  for (const bool warm : {false, true}) {
+    for (const char* path : {"/usr/bin/no-such-program", "/usr/bin/false", "/usr/bin/true",
+                             "/usr/share/common-licenses/GPL-3"}) {
+      for (const Language& language : {python_language(), cpp_language()}) {
+        SCOPED_TRACE(language.name + " at " + path);
+        const std::string complaint = complaint_of(language, path, warm);
+        EXPECT_NE(complaint.find(path), std::string::npos) << complaint;
+        EXPECT_NE(complaint.find("PONDER_PYTHON, PONDER_CXX"), std::string::npos) << complaint;
+        EXPECT_EQ(complaint.find('\n'), std::string::npos) << complaint;
+      }
+    }
+    EXPECT_EQ(complaint_of(python_language(), python_language().run.front(), warm), "");
+    EXPECT_EQ(complaint_of(cpp_language(), cpp_language().compile.front(), warm), "");
+  }
+}
+
+TEST(Language, ABrokenOneLeavesTheOthersAlone) {
   Language python = python_language();
   python.run[0] = "/usr/bin/no-such-python";
+  Options options;
+  options.slots = 1;
   options.languages = {python};
+  options.warm = false;
   Sandbox sandbox(options);
-  EXPECT_THROW(sandbox.check_language("python"), core::UserError);
   EXPECT_THROW(sandbox.run(Request{}), core::UserError);
   EXPECT_NO_THROW(sandbox.check_language("cpp"));
   EXPECT_THROW(sandbox.check_language("pyhton"), core::UserError);
