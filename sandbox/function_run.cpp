@@ -13,11 +13,13 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kCalled = "called\n";  // the judge writes it at the first answered call
+// The judge writes it at the first byte of the first answer: a candidate that drips its answer into
+// a judge until that breaks a limit must not look like a failure of the machine.
+constexpr std::string_view kCalled = "called\n";
 
 // What came through the judge's verdict channel.
 struct Report {
-  bool called = false;    // at least one call was answered
+  bool called = false;    // the candidate has begun to answer
   bool complete = false;  // the rest is set
   std::string outcome, reason;
   int64_t calls = 0;

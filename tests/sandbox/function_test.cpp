@@ -158,6 +158,11 @@ const Hack kHacks[] = {
      "100000\n    for _ in range(2): os.write(4, q(len(raw)) + raw)\n    return 0"},
     {"HugeFrame",
      "import os, struct\ndef add(a, b): os.write(4, struct.pack('<Q', 1 << 62)); return 0"},
+    {"DripsItsAnswer",
+     "import os, struct\ndef add(a, b):\n    os.write(4, struct.pack('<Q', 1 << 25))\n    while "
+     "True: os.write(4, b'ab')"},
+    {"BeginsAndStops", "import os\ndef add(a, b):\n    os.write(4, b'\\0\\0\\0')\n    os._exit(0)"},
+    {"SurrogatesInTheError", "def add(a, b): raise ValueError('\\udc80')"},
     {"ClosedPipes", "import os\ndef add(a, b): os.close(3); os.close(4); return 0"},
     {"NotANumber", "def add(a, b): return float('nan')"},
     {"FinalizerAnswers",
