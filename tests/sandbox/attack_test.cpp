@@ -167,7 +167,7 @@ TEST_P(AttackedBox, WithstandsAttacksInSequence) {
       EXPECT_NE(result.verdict, Verdict::kCompileError) << result.err;
       EXPECT_LT(result.wall_s, 2.5);
     }
-    const Result result = sandbox_of(GetParam()).run(script("print(6 * 7)"));
+    const Result result = sandbox_of(GetParam()).run(honest("print(6 * 7)"));
     EXPECT_EQ(result.out, "42\n") << result.reason << result.err;
   }
 }

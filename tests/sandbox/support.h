@@ -42,4 +42,12 @@ inline Request script(std::string code, std::string language = "python") {
   return request;
 }
 
+// A program that must end well, with time for an interpreter that starts on a loaded machine.
+inline Request honest(std::string code, std::string language = "python") {
+  Request request = script(std::move(code), std::move(language));
+  request.limits.cpu_s = 10;
+  request.limits.wall_s = 60;
+  return request;
+}
+
 }  // namespace ponder::sandbox
