@@ -230,7 +230,8 @@ class Reader : public Binder {
   std::vector<std::string> problems_;
 };
 
-// Writes "key = value  # doc" lines, a "[table]" head for each sub-table.
+// Writes "key = value  # doc" lines, a "[table]" head for each sub-table. A table's own keys come
+// before its sub-tables, in whatever order bind() names them: TOML has no way back to a table.
 class Writer : public Binder {
  public:
   void field(const char* key, bool& value, const char* doc) override {
@@ -244,7 +245,7 @@ class Writer : public Binder {
   }
   void field(const char* key, std::optional<double>& value, const char* doc, Range) override {
     if (value) return line(key, number_text(*value), doc);
-    text_ += fmt::format("# {} is unset: {}\n", key, doc);
+    add(fmt::format("# {} is unset: {}\n", key, doc));
   }
   void field(const char* key, std::string& value, const char* doc) override {
     line(key, string_text(value), doc);
@@ -259,7 +260,7 @@ class Writer : public Binder {
     for (const double item : value) items.push_back(number_text(item));
     line(key, fmt::format("[{}]", fmt::join(items, ", ")), doc);
   }
-  const std::string& text() const { return text_; }
+  std::string text() const { return fmt::format("{}", fmt::join(sections_, "")); }
 
  protected:
   void name_field(const char* key, std::string& name, const std::vector<std::string>& known,
@@ -268,16 +269,22 @@ class Writer : public Binder {
   }
   void enter(const char* key) override {
     path_.emplace_back(key);
-    text_ += fmt::format("\n[{}]\n", fmt::join(path_, "."));
+    open_.push_back(sections_.size());
+    sections_.push_back(fmt::format("\n[{}]\n", fmt::join(path_, ".")));
   }
-  void leave() override { path_.pop_back(); }
+  void leave() override {
+    path_.pop_back();
+    open_.pop_back();
+  }
 
  private:
   void line(const char* key, const std::string& value, const std::string& doc) {
-    text_ += fmt::format("{} = {}  # {}\n", key, value, doc);
+    add(fmt::format("{} = {}  # {}\n", key, value, doc));
   }
+  void add(const std::string& text) { sections_[open_.back()] += text; }
 
-  std::string text_;
+  std::vector<std::string> sections_ = {""};  // one a table, in the order of their heads
+  std::vector<size_t> open_ = {0};            // the tables around the current one, outermost first
   std::vector<std::string> path_;
 };
 

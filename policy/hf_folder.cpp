@@ -53,6 +53,11 @@ void save_hf_folder(const Model& model, at::ScalarType dtype,
   save_weight_shards(dir, tensors_to_save(model, dtype), kShardBytesMax);
 }
 
+void check_can_end(const ModelConfig& config, const std::filesystem::path& dir) {
+  if (!config.eos_token_ids.empty()) return;
+  core::throw_user("{}: config.json names no eos_token_id: no completion could end", dir.string());
+}
+
 void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config,
                           const std::filesystem::path& dir) {
   if (tokenizer.vocab_size() > config.vocab_size) {
@@ -60,10 +65,6 @@ void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config,
         "{}: the tokenizer does not fit the model: tokenizer.json has ids up to {}, config.json "
         "has vocab_size {}",
         dir.string(), tokenizer.vocab_size() - 1, config.vocab_size);
-  }
-  if (config.eos_token_ids.empty()) {
-    core::throw_user("{}: config.json names no eos_token_id: no completion could end",
-                     dir.string());
   }
   for (const int64_t id : config.eos_token_ids) {
     if (id >= 0 && id < config.vocab_size &&

@@ -22,4 +22,8 @@ void save_hf_folder(const Model& model, at::ScalarType dtype,
 void check_tokenizer_fits(const Tokenizer& tokenizer, const ModelConfig& config,
                           const std::filesystem::path& dir);
 
+// Throws UserError where config.json names no end-of-sequence id: nothing that is sampled could
+// end. A model that only scores needs none.
+void check_can_end(const ModelConfig& config, const std::filesystem::path& dir);
+
 }  // namespace ponder::policy

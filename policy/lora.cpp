@@ -96,7 +96,7 @@ void refresh_lora(const Model& model) {
     const at::Tensor difference =
         at::mm(adapter->b.to(at::kFloat), adapter->a.to(at::kFloat)).mul_(adapter->scaling);
     const at::Tensor sum =
-        adapter->base.to(at::kFloat).add_(difference).to(adapter->base.scalar_type());
+        at::add(adapter->base.to(at::kFloat), difference).to(adapter->base.scalar_type());
     if (adapter->merged.defined())
       adapter->merged.copy_(sum);
     else
@@ -113,7 +113,8 @@ void save_lora(const Model& model, const std::filesystem::path& base,
     const std::string prefix = "base_model.model." + adapter->name;
     tensors.emplace_back(prefix + ".lora_A.weight", adapter->a.detach());
     tensors.emplace_back(prefix + ".lora_B.weight", adapter->b.detach());
-    targets.insert(last_part(adapter->name));
+    // Whole names: by a last part alone PEFT would also look for adapters of routed experts.
+    targets.insert(adapter->name);
   }
   const Adapter& first = *model.adapters().front();
   const int64_t rank = first.a.size(0);

@@ -57,7 +57,6 @@ void bind(core::Binder& b, PretrainOptions& o) {
           "weight of tokens that a user would have written", {.low = 0});
   b.field("bias_update_rate", o.bias_update_rate, "gamma of the auxiliary-loss-free balancing",
           {.low = 0});
-  b.table("aux_loss", o.aux_loss);
   b.field("mtp_loss_weight", o.mtp_loss_weight,
           "lambda of multi-token prediction, where config.json has num_nextn_predict_layers",
           {.low = 0});
@@ -70,6 +69,7 @@ void bind(core::Binder& b, PretrainOptions& o) {
        {"bfloat16", policy::LinearPrecision::kBFloat16},
        {"fp8", policy::LinearPrecision::kFp8}},
       "of the layers' matrix products; fp8 is DeepSeek-V3's, emulated (docs/results/fp8.md)");
+  b.table("aux_loss", o.aux_loss);
   b.table("corpus", o.corpus);
 }
 

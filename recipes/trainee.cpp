@@ -37,6 +37,7 @@ Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& 
       engine(model, tokenizer, {}),
       optimizer(trained, optimizer_options) {
   policy::check_tokenizer_fits(tokenizer, model.config(), folder);
+  policy::check_can_end(model.config(), folder);
 }
 
 Metrics Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step,

@@ -130,7 +130,9 @@ Value center(Run& run, const Value& input, Args& args) {
 
 Value truncate(Run& run, const Value& input, Args& args) {
   const auto bound = args.bind("truncate", {"length", "killwords", "end", "leeway"});
-  if (!input.as<Text>()) throw Problem(fmt::format("truncate expects a string, not {}", type_name(input)));
+  if (input.is_undefined()) return input;
+  if (!input.as<Text>())
+    throw Problem(fmt::format("truncate expects a string, not {}", type_name(input)));
   const Text& text = *input.as<Text>();
   run.budget().spend(text.utf8.size());
   const int64_t length = integer_or(bound[0], 255), leeway = integer_or(bound[3], 5);

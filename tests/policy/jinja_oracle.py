@@ -318,6 +318,8 @@ def chat_requests(tokenizer):
         for (chat_name, chat), options in itertools.product({**CHATS, "null": [{"role": "user", "content": "x", "tool_calls": None}], "spaces": [{"role": "assistant", "content": " a  "}]}.items(), CHAT_OPTIONS):
             options = dict(options)
             known = {key: options.pop(key) for key in list(options) if key in ("add_generation_prompt", "tools", "documents", "continue_final_message", "template_name", "variables")}
+            if "template_name" in known and not isinstance(config.get("chat_template"), list):
+                continue  # transformers takes a name that is none for the template itself
             known["variables"] = {**options, **known.get("variables", {})}
             known["variables"].pop("strftime_now", None)
             yield {"name": f"{name}/{chat_name}/{sorted(known)}", "folder": str(folder), "messages": chat, "options": known}
