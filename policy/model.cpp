@@ -170,9 +170,11 @@ int64_t Model::cache_bytes_per_token(bool with_mtp) const {
 
 KvCache Model::make_cache(int64_t num_blocks, int64_t block_size, bool with_mtp) const {
   KvCache cache{.layers = {}, .block_size = block_size};
-  const size_t layers = layers_.size() + (with_mtp ? mtp_.size() : 0);
-  for (size_t i = 0; i < layers; ++i)
-    cache.layers.push_back(at::empty({num_blocks * block_size, cache_width()}, dtype()));
+  const auto shape = std::vector<int64_t>{num_blocks * block_size, cache_width()};
+  for (size_t i = 0; i < layers_.size(); ++i) cache.layers.push_back(at::empty(shape, dtype()));
+  // Where modules follow a sequence late, its first rows were never written.
+  for (size_t i = 0; with_mtp && i < mtp_.size(); ++i)
+    cache.layers.push_back(at::zeros(shape, dtype()));
   return cache;
 }
 

@@ -91,6 +91,7 @@ class Model {
 
   // Modules for multi-token prediction, depths 0 to num_mtp() - 1 (policy/mtp.h).
   int64_t num_mtp() const { return static_cast<int64_t>(mtp_.size()); }
+  const std::vector<MtpModule>& mtp() const { return mtp_; }
 
   // Row r goes on from the state of a sequence's position i: `state` [tokens, hidden] is
   // forward()'s there for depth 0, this function's of depth - 1 for others; input.token_ids holds

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <deque>
 #include <map>
+#include <numeric>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -11,6 +12,7 @@
 #include "core/error.h"
 #include "policy/decode/decoder.h"
 #include "rollout/job.h"
+#include "rollout/mtp_drafter.h"
 #include "rollout/scheduler.h"
 
 namespace ponder::rollout {
@@ -36,7 +38,9 @@ struct Engine::Impl {
   policy::KvCache cache;
   Scheduler scheduler;
   std::map<RequestId, std::shared_ptr<Job>> jobs;
-  std::map<const Sequence*, std::vector<int32_t>> guesses;  // of the next pass
+  std::optional<MtpDrafter> drafter;
+  bool drafting = false;  // the drafter follows the next pass
+  Guesses guesses;        // of the next pass
   std::deque<News> news;
   bool delivering = false;
   RequestId next_id = 1;
@@ -47,13 +51,25 @@ struct Engine::Impl {
         tokenizer(t),
         options(o),
         decoder(m, o.int8),
+        cache(m.make_cache(blocks(m, o), o.block_size, o.speculation == Speculation::kMtp)),
         scheduler({o.max_running, blocks(m, o), o.block_size, o.prefill_tokens_max}) {
-    cache = model.make_cache(blocks(m, o), options.block_size);
+    if (o.speculation != Speculation::kMtp) return;
+    if (m.num_mtp() == 0) {
+      core::throw_user(
+          "speculation by multi-token prediction: the model has no module for it; use prompt "
+          "lookup, or none");
+    }
+    drafter.emplace(m, decoder, cache);
+  }
+
+  // Bytes that the cache takes for one token.
+  static int64_t token_bytes(const policy::Model& model, const EngineOptions& options) {
+    return model.cache_bytes_per_token(options.speculation == Speculation::kMtp);
   }
 
   // No more than all running sequences could fill.
   static int64_t blocks(const policy::Model& model, const EngineOptions& options) {
-    const int64_t block_bytes = model.cache_bytes_per_token() * options.block_size;
+    const int64_t block_bytes = token_bytes(model, options) * options.block_size;
     const int64_t afforded = options.kv_cache_bytes / block_bytes;
     if (afforded < 2) {
       core::throw_user(
@@ -87,7 +103,7 @@ struct Engine::Impl {
           "prompt '{}': {} tokens with its completion need {} bytes of cache, but the budget is "
           "{}: "
           "allow more, or fewer new tokens",
-          id, job.length_max(), needed * options.block_size * model.cache_bytes_per_token(),
+          id, job.length_max(), needed * options.block_size * token_bytes(model, options),
           options.kv_cache_bytes);
     }
   }
@@ -144,8 +160,7 @@ struct Engine::Impl {
     const auto found = jobs.find(id);
     if (found == jobs.end()) return false;
     const std::shared_ptr<Job> job = found->second;
-    scheduler.remove(id);
-    jobs.erase(found);
+    forget(id);
     for (const size_t sample : job->open_samples()) {
       if (job->ended(sample)) continue;
       job->end(sample, reason);
@@ -154,13 +169,22 @@ struct Engine::Impl {
     return true;
   }
 
+  // Asks for room behind the sequences in which tokens are to be guessed, or looks these up.
   void guess() {
     guesses.clear();
-    if (options.guess_tokens == 0 || scheduler.num_running() > options.guess_running_max) return;
+    const bool few = scheduler.num_running() <= options.guess_running_max;
+    drafting = drafter && few;
+    if (drafter && !few) drafter->clear();
+    if (options.speculation == Speculation::kNone || !few) return;
     for (Sequence* sequence : scheduler.decoding()) {
       const Job& job = *jobs.at(sequence->request);
-      std::vector<int32_t> tokens =
-          job.guess(job.open_samples()[sequence->sample], options.guess_tokens);
+      const size_t sample = job.open_samples()[sequence->sample];
+      const int64_t count = job.useful_guesses(sample, options.guess_tokens);
+      if (drafter) {
+        sequence->num_guessed = drafter->can_draft(*sequence) ? count : 0;
+        continue;
+      }
+      std::vector<int32_t> tokens = job.look_up(sample, count);
       sequence->num_guessed = static_cast<int64_t>(tokens.size());
       if (!tokens.empty()) guesses[sequence] = std::move(tokens);
     }
@@ -168,26 +192,35 @@ struct Engine::Impl {
 
   // Hidden states of each chunk's last known token and of the guesses behind it, [wanted, hidden].
   at::Tensor forward(const Scheduler::Pass& pass) {
+    copy_blocks(pass.copies);
+    if (drafting) drafter->draft(pass, jobs, guesses);
     policy::CachedRows rows;
     rows.block_size = options.block_size;
+    std::vector<int64_t> wanted;
     for (const Scheduler::Chunk& chunk : pass.chunks) {
       const Job& job = *jobs.at(chunk.sequence->request);
       const size_t sample = job.open_samples()[chunk.sequence->sample];
       rows.add_sequence(chunk.sequence->blocks);
       const int64_t known = chunk.begin + chunk.count - chunk.guessed;
       for (int64_t p = chunk.begin; p < known; ++p) rows.add(job.token_at(sample, p), p);
-      rows.wanted.push_back(static_cast<int32_t>(rows.size()) - 1);
-      for (int64_t g = 0; g < chunk.guessed; ++g) {
+      for (int64_t g = 0; g < chunk.guessed; ++g)
         rows.add(guesses.at(chunk.sequence)[g], known + g);
-        rows.wanted.push_back(static_cast<int32_t>(rows.size()) - 1);
-      }
+      for (int64_t g = 0; g <= chunk.guessed; ++g)
+        wanted.push_back(rows.size() - 1 - chunk.guessed + g);
       stats.guessed_tokens += chunk.guessed;
       if (chunk.guessed == 0) guesses.erase(chunk.sequence);  // there was no room for them
     }
     ++stats.passes;
     stats.computed_tokens += rows.size();
-    copy_blocks(pass.copies);
-    return decoder.forward(rows, cache);
+    if (!drafting) {
+      rows.wanted.assign(wanted.begin(), wanted.end());
+      return decoder.forward(rows, cache);
+    }
+    rows.wanted.resize(rows.size());
+    std::iota(rows.wanted.begin(), rows.wanted.end(), 0);
+    const at::Tensor states = decoder.forward(rows, cache);
+    drafter->observe(pass, jobs, states);
+    return states.index_select(0, at::tensor(wanted));
   }
 
   void copy_blocks(const std::vector<BlockCopy>& copies) {
@@ -288,7 +321,7 @@ struct Engine::Impl {
                                  .logprobs = std::move(drawn.tops[i])}});
     }
     if (reason) news.push_back({job, sample, std::nullopt});
-    if (job->all_ended()) jobs.erase(id);
+    if (job->all_ended()) forget(id);
   }
 
   void deliver() {
@@ -310,14 +343,11 @@ struct Engine::Impl {
     }
   }
 
-  // Forgets requests without a word to anybody.
-  void forget(const std::vector<RequestId>& ids) {
-    for (const RequestId id : ids) {
-      const auto found = jobs.find(id);
-      if (found == jobs.end()) continue;
-      scheduler.remove(id);
-      jobs.erase(found);
-    }
+  // Forgets a request without a word to anybody.
+  void forget(RequestId id) {
+    scheduler.remove(id);
+    jobs.erase(id);
+    if (drafter) drafter->forget(id);
   }
 };
 
@@ -378,7 +408,7 @@ std::vector<data::Group> Engine::generate(std::vector<Request> requests,
     }
     while (open > 0) step();
   } catch (...) {
-    impl_->forget(ids);
+    for (const RequestId id : ids) impl_->forget(id);
     impl_->news.clear();
     throw;
   }
@@ -395,7 +425,7 @@ std::vector<data::Group> Engine::generate(const std::vector<data::Prompt>& promp
 }
 
 int64_t Engine::cache_bytes_per_token() const {
-  return impl_->model.cache_bytes_per_token();
+  return Impl::token_bytes(impl_->model, impl_->options);
 }
 
 int64_t Engine::plain_attention_bytes_per_token() const {

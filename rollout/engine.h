@@ -25,15 +25,23 @@ namespace ponder::rollout {
 
 using Clock = std::chrono::steady_clock;
 
+// Where guesses at tokens to come are taken from; they are checked in the same pass, so that the
+// completions are the same bits.
+enum class Speculation {
+  kNone,
+  kPromptLookup,  // what followed when the sequence's last tokens stood in it before
+  kMtp,           // drawn from the model's modules for multi-token prediction (DeepSeek-V3, §2.2)
+};
+
 struct EngineOptions {
   int64_t max_running = 256;           // sequences decoded at once
   int64_t kv_cache_bytes = 256 << 20;  // memory of the paged cache
   int64_t block_size = 16;             // tokens
   int64_t prefill_tokens_max = 512;    // prompt tokens in one pass, beside one of each sequence
-  // Tokens guessed ahead in each sequence from what its own text has repeated (prompt lookup),
-  // while no more than guess_running_max sequences run: checked in the same pass, so that the
-  // completions are the same bits. 0: none.
-  int64_t guess_tokens = 0;
+  // While no more than guess_running_max sequences run, at most guess_tokens are guessed ahead in
+  // each. Where there are fewer modules for multi-token prediction, the last is chained.
+  Speculation speculation = Speculation::kNone;
+  int64_t guess_tokens = 3;
   int64_t guess_running_max = 4;
   // Products in 8 bits, from a copy of the weights made with the engine: for a policy that does not
   // change while the engine lives (evaluation, serving). Log-probs are then those of that model.
@@ -108,7 +116,8 @@ struct EngineStats {
 class Engine {
  public:
   // REQUIRES: model and tokenizer outlive the engine; the weights change only while no request is
-  // under way. Throws UserError where the cache's budget holds not a single block.
+  // under way. Throws UserError where the cache's budget holds not a single block, and for kMtp
+  // with a model that has no module for it.
   Engine(const policy::Model& model, const policy::Tokenizer& tokenizer, EngineOptions options);
   ~Engine();
 
@@ -136,8 +145,8 @@ class Engine {
                                     const SampleOptions& options, int64_t policy_version = 0,
                                     const OnCompletion& on_completion = {});
 
-  // Bytes that the cache takes for one token, all layers; and what plain multi-head attention with
-  // the same heads would take.
+  // Bytes that the cache takes for one token, all layers (with kMtp its modules' too); and what
+  // plain multi-head attention with the same heads would take.
   int64_t cache_bytes_per_token() const;
   int64_t plain_attention_bytes_per_token() const;
 

@@ -93,13 +93,16 @@ Draw Job::draw(size_t sample, std::span<const int32_t> guesses, std::span<const 
   return draw_token(logits, request_.options.rule, context, uniform, scratch);
 }
 
-std::vector<int32_t> Job::guess(size_t sample, int64_t count) const {
+int64_t Job::useful_guesses(size_t sample, int64_t count) const {
+  const auto have = static_cast<int64_t>(completions_[sample].token_ids.size());
+  return std::max<int64_t>(0, std::min(count, completion_max_[sample] - have - 1));
+}
+
+std::vector<int32_t> Job::look_up(size_t sample, int64_t count) const {
   std::vector<int32_t> all = prompt();
   const std::vector<int32_t>& own = completions_[sample].token_ids;
   all.insert(all.end(), own.begin(), own.end());
   const auto size = static_cast<int64_t>(all.size());
-  const int64_t left = completion_max_[sample] - static_cast<int64_t>(own.size());
-  count = std::min(count, left - 1);
   for (int64_t length = kLongestMatch; length >= kShortestMatch && count > 0; --length) {
     for (int64_t end = size - 1; end >= length; --end) {
       if (!std::equal(all.end() - length, all.end(), all.begin() + end - length)) continue;

@@ -34,10 +34,11 @@ class Job {
   // `guesses` stand behind the completion's tokens as if they had been taken.
   Draw draw(size_t sample, std::span<const int32_t> guesses, std::span<const float> logits,
             DrawScratch& scratch) const;
+  // Of `count` tokens guessed ahead, as many as can be of use: what the sample has left, but one.
+  int64_t useful_guesses(size_t sample, int64_t count) const;
   // At most `count` tokens that may come next: what followed the last time that the sequence's last
-  // tokens stood in it (prompt lookup); none where they never did. No more than the sample has
-  // left.
-  std::vector<int32_t> guess(size_t sample, int64_t count) const;
+  // tokens stood in it (prompt lookup); none where they never did.
+  std::vector<int32_t> look_up(size_t sample, int64_t count) const;
   // Takes the token; returns why the sample has ended, if it has.
   std::optional<data::FinishReason> take(size_t sample, const Draw& draw);
   // Ends a sample; its text is complete then.

@@ -24,6 +24,7 @@ struct Sequence {
   int64_t num_tokens = 0;
   int64_t num_cached = 0;  // always less than num_tokens between passes
   std::vector<int32_t> blocks = {};
+  int64_t times_stepped_back = 0;
   // Tokens guessed behind the known ones, for the next pass alone, where one known token is left to
   // compute: they are computed with it where there is room.
   int64_t num_guessed = 0;

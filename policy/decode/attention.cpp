@@ -11,10 +11,10 @@ using kernels::Past;
 
 template <typename T>
 Past past_of(const Pass<T>& pass, int64_t r, int64_t window) {
-  const int64_t length = pass.rows.positions[r] + 1;
+  const int64_t length = pass.rows.positions[r] + 1, first = pass.rows.first[pass.rows.sequence[r]];
   return {.table = pass.rows.block_tables[pass.rows.sequence[r]]->data(),
           .block_size = pass.rows.block_size,
-          .first = window > 0 ? std::max<int64_t>(0, length - window) : 0,
+          .first = window > 0 ? std::max(first, length - window) : first,
           .length = length};
 }
 

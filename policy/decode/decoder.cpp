@@ -63,40 +63,86 @@ void embed(const Team& team, Pass<T>& pass, const at::Tensor& embedding) {
 }
 
 template <typename T>
-void run_layers(const Team& team, Pass<T>& pass, const Model& model, KvCache& cache) {
-  embed(team, pass, model.embedding());
-  for (size_t i = 0; i < model.layers().size(); ++i) {
-    const DecoderLayer& layer = model.layers()[i];
-    T* layer_cache = static_cast<T*>(cache.layers[i].data_ptr());
-    Team::wait();
-    decode::norm_rows(team, pass, layer.input_layernorm, layer.norm_eps);
-    std::visit([&](const auto& kind) { decode::attention_stage(team, pass, kind, layer_cache); },
-               layer.attention);
-    Team::wait();
-    decode::norm_rows(team, pass, layer.post_attention_layernorm, layer.norm_eps);
-    std::visit([&](const auto& kind) { decode::mlp_stage(team, pass, kind); }, layer.mlp);
-  }
+void run_layer(const Team& team, Pass<T>& pass, const DecoderLayer& layer, at::Tensor& cache) {
+  T* layer_cache = static_cast<T*>(cache.data_ptr());
   Team::wait();
+  decode::norm_rows(team, pass, layer.input_layernorm, layer.norm_eps);
+  std::visit([&](const auto& kind) { decode::attention_stage(team, pass, kind, layer_cache); },
+             layer.attention);
+  Team::wait();
+  decode::norm_rows(team, pass, layer.post_attention_layernorm, layer.norm_eps);
+  std::visit([&](const auto& kind) { decode::mlp_stage(team, pass, kind); }, layer.mlp);
 }
 
+// The layer's input of multi-token prediction: eh_proj of the embedding and the state, both normed.
 template <typename T>
-at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache) {
+void join(const Team& team, Pass<T>& pass, const Model& model, const MtpModule& module,
+          const T* state) {
+  const int64_t hidden = pass.x.width;
+  const T* embedding = decode::data_of<T>(model.embedding());
+  const auto eps = static_cast<float>(module.norm_eps);
+  const Span own = team.share(pass.num_rows, 1);
+  for (int64_t r = own.begin; r < own.end; ++r) {
+    T* to = pass.joined.row(r);
+    pass.k.rms_norm(embedding + pass.rows.tokens[r] * hidden, decode::data_of<T>(module.enorm), to,
+                    hidden, eps);
+    pass.k.rms_norm(state + r * hidden, decode::data_of<T>(module.hnorm), to + hidden, hidden, eps);
+  }
+  Team::wait();
+  decode::project(team, pass, module.eh_proj, pass.joined.pointers.data(), pass.num_rows, pass.x,
+                  0);
+}
+
+// Makes the pass ready for `rows` and runs body(team) on all threads.
+template <typename T, typename Body>
+void run_rows(Pass<T>& pass, const CachedRows& rows, const Model& model, const Body& body) {
   const int threads = at::get_num_threads();
   pass.rows = rows;
   reserve(pass, model, threads);
   const Rotary rotary = model.rotary(at::tensor(rows.positions, at::kInt).to(at::kLong));
   pass.cos = rotary.cos.const_data_ptr<float>();
   pass.sin = rotary.sin.const_data_ptr<float>();
-  decode::run_team(threads, [&](const Team& team) { run_layers(team, pass, model, cache); });
-  const auto wanted = static_cast<int64_t>(rows.wanted.size());
-  at::Tensor out = at::empty({wanted, pass.x.width}, model.dtype());
+  decode::run_team(threads, body);
+}
+
+// The wanted rows of x, normed.
+template <typename T>
+at::Tensor wanted_rows(const Pass<T>& pass, const at::Tensor& norm, double eps) {
+  const auto wanted = static_cast<int64_t>(pass.rows.wanted.size());
+  at::Tensor out = at::empty({wanted, pass.x.width}, norm.scalar_type());
   T* data = static_cast<T*>(out.data_ptr());
   for (int64_t i = 0; i < wanted; ++i) {
-    pass.k.rms_norm(pass.x.row(rows.wanted[i]), decode::data_of<T>(model.final_norm()),
-                    data + i * pass.x.width, pass.x.width,
-                    static_cast<float>(model.config().rms_norm_eps));
+    pass.k.rms_norm(pass.x.row(pass.rows.wanted[i]), decode::data_of<T>(norm),
+                    data + i * pass.x.width, pass.x.width, static_cast<float>(eps));
   }
   return out;
+}
+
+template <typename T>
+at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache) {
+  run_rows(pass, rows, model, [&](const Team& team) {
+    embed(team, pass, model.embedding());
+    for (size_t i = 0; i < model.layers().size(); ++i)
+      run_layer(team, pass, model.layers()[i], cache.layers[i]);
+  });
+  return wanted_rows(pass, model.final_norm(), model.config().rms_norm_eps);
+}
+
+template <typename T>
+at::Tensor run_mtp(Pass<T>& pass, const CachedRows& rows, const Model& model, int64_t depth,
+                   const at::Tensor& state, KvCache& cache) {
+  const MtpModule& module = model.mtp().at(depth);
+  at::Tensor& layer_cache = cache.layers.at(model.config().num_hidden_layers + depth);
+  const at::Tensor states = state.contiguous();
+  PONDER_CHECK(states.size(0) == rows.size() && states.scalar_type() == model.dtype(),
+               "[Decoder] {} states of {} for {} rows", states.size(0),
+               at::toString(states.scalar_type()), rows.size());
+  pass.joined.resize(rows.size(), 2 * model.config().hidden_size);
+  run_rows(pass, rows, model, [&](const Team& team) {
+    join(team, pass, model, module, decode::data_of<T>(states));
+    run_layer(team, pass, module.layer, layer_cache);
+  });
+  return wanted_rows(pass, module.head_norm, model.config().rms_norm_eps);
 }
 
 template <typename T>
@@ -155,6 +201,12 @@ at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache) {
                cache.block_size);
   return impl_->is_bf16() ? run(impl_->bf16, rows, impl_->model, cache)
                           : run(impl_->f32, rows, impl_->model, cache);
+}
+
+at::Tensor Decoder::forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,
+                                KvCache& cache) {
+  return impl_->is_bf16() ? run_mtp(impl_->bf16, rows, impl_->model, module, state, cache)
+                          : run_mtp(impl_->f32, rows, impl_->model, module, state, cache);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) {

@@ -26,6 +26,14 @@ class Decoder {
   // the wanted rows, [wanted, hidden] in the model's dtype.
   at::Tensor forward(const CachedRows& rows, KvCache& cache);
 
+  // Module `module` for multi-token prediction (Model::mtp_forward_cached) over the cache's layer
+  // of that module; the cache is one with_mtp. Row r goes on from state[r] [hidden], the state at
+  // the position before its own: features lie at the position of the row's token, one more than in
+  // mtp_forward_cached for depth 0; what they are turned by differs by as much, which attention
+  // does not see. Returns the states of the wanted rows, [wanted, hidden].
+  at::Tensor forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,
+                         KvCache& cache);
+
   // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary].
   at::Tensor logits(const at::Tensor& hidden);
 

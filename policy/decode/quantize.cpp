@@ -43,25 +43,31 @@ void add(const Mlp& mlp, Int8Weights& out) {
   add({&mlp.gate_proj, &mlp.up_proj, &mlp.down_proj}, out);
 }
 
+void add(const DecoderLayer& layer, Int8Weights& out) {
+  if (const auto* gqa = std::get_if<GqaLayer>(&layer.attention)) {
+    add({&gqa->q_proj, &gqa->k_proj, &gqa->v_proj, &gqa->o_proj}, out);
+  } else {
+    const auto& mla = std::get<MlaLayer>(layer.attention);
+    add({&mla.q_proj, &mla.q_a_proj, &mla.q_b_proj, &mla.kv_a_proj_with_mqa, &mla.o_proj}, out);
+  }
+  if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) {
+    add(*mlp, out);
+  } else {
+    const auto& moe = std::get<MoeLayer>(layer.mlp);
+    for (const Mlp& expert : moe.experts) add(expert, out);
+    add(moe.shared, out);
+  }
+}
+
 }  // namespace
 
 Int8Weights quantize(const Model& model) {
   Int8Weights out;
   add(model.output_weight(), out);
-  for (const DecoderLayer& layer : model.layers()) {
-    if (const auto* gqa = std::get_if<GqaLayer>(&layer.attention)) {
-      add({&gqa->q_proj, &gqa->k_proj, &gqa->v_proj, &gqa->o_proj}, out);
-    } else {
-      const auto& mla = std::get<MlaLayer>(layer.attention);
-      add({&mla.q_proj, &mla.q_a_proj, &mla.q_b_proj, &mla.kv_a_proj_with_mqa, &mla.o_proj}, out);
-    }
-    if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) {
-      add(*mlp, out);
-    } else {
-      const auto& moe = std::get<MoeLayer>(layer.mlp);
-      for (const Mlp& expert : moe.experts) add(expert, out);
-      add(moe.shared, out);
-    }
+  for (const DecoderLayer& layer : model.layers()) add(layer, out);
+  for (const MtpModule& module : model.mtp()) {
+    add({&module.eh_proj}, out);
+    add(module.layer, out);
   }
   return out;
 }

@@ -89,6 +89,7 @@ struct Pass {
   const float *cos = nullptr, *sin = nullptr;  // [rows, rotary_dim / 2]
   const Int8Weights* int8 = nullptr;           // where products run in 8 bits
   Rows<T> x, normed;                           // [rows, hidden]
+  Rows<T> joined;                              // [rows, 2 hidden]: multi-token prediction's input
   std::vector<int64_t> slots;
 
   // Of each thread: float32 results of one panel, and attention's scores.

@@ -261,7 +261,9 @@ TEST(Request, GuessingAheadChangesNothing) {
   const auto want = world.engine.generate(requests);
   for (const int64_t guesses : {1, 3, 7}) {
     Engine engine(world.model, world.tokenizer,
-                  {.guess_tokens = guesses, .guess_running_max = 100});
+                  {.speculation = Speculation::kPromptLookup,
+                   .guess_tokens = guesses,
+                   .guess_running_max = 100});
     const auto got = engine.generate(requests);
     for (size_t i = 0; i < want.size(); ++i) {
       for (size_t j = 0; j < 3; ++j) {
