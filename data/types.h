@@ -51,6 +51,12 @@ struct Completion {
   std::vector<float> sampling_logprobs =
       {};  // [completion] nats: under the distribution it was drawn from, all of those applied;
            // empty where the engine cannot tell
+  // Where the request keeps the sampling mask: the ids that each token was drawn from, ascending,
+  // end to end, and how many of them are each token's (0: the whole vocabulary). [completion].
+  std::vector<int32_t> kept_ids = {}, kept_counts = {};
+  // Where the request keeps the routing: the experts that the engine chose, [(prompt + completion)
+  // x mixtures x experts a token], -1 where it made no choice (the last token is never computed).
+  std::vector<int16_t> experts = {};
   std::string text;  // `token_ids` decoded without the stop token and cut before the stop string;
                      // what the rewards read
   FinishReason finish_reason = FinishReason::kAborted;

@@ -16,6 +16,9 @@ struct Packer {
   std::vector<int32_t> cu_seqlens{0}, prompt_lengths, groups;
   std::vector<uint8_t> loss_mask;
   std::vector<float> advantages, old_logprobs;
+  std::vector<int32_t> kept_ids;
+  std::vector<int64_t> kept_counts;
+  std::vector<int16_t> experts;
 
   void add(const data::Prompt& prompt, const data::Completion& completion, float advantage,
            bool trains, int32_t group) {
@@ -33,10 +36,28 @@ struct Packer {
     old_logprobs.resize(old_logprobs.size() + prompt_length, 0.0F);
     loss_mask.resize(loss_mask.size() + completion_length, trains ? 1 : 0);
     advantages.resize(advantages.size() + completion_length, advantage);
-    old_logprobs.insert(old_logprobs.end(), completion.logprobs.begin(), completion.logprobs.end());
+    add_record(prompt, completion);
     cu_seqlens.push_back(static_cast<int32_t>(token_ids.size()));
     prompt_lengths.push_back(static_cast<int32_t>(prompt_length));
     groups.push_back(group);
+  }
+
+  // The sampler's log-probs, its masks and its routing. REQUIRES: the tokens are there.
+  void add_record(const data::Prompt& prompt, const data::Completion& completion) {
+    const bool masked = !completion.kept_counts.empty();
+    const std::vector<float>& logprobs =
+        masked ? completion.sampling_logprobs : completion.logprobs;
+    PONDER_CHECK(logprobs.size() == completion.token_ids.size(),
+                 "[pack] expected a sampling log-prob for each of {} tokens, got {} (prompt '{}')",
+                 completion.token_ids.size(), logprobs.size(), prompt.id);
+    old_logprobs.insert(old_logprobs.end(), logprobs.begin(), logprobs.end());
+    if (masked) {
+      kept_ids.insert(kept_ids.end(), completion.kept_ids.begin(), completion.kept_ids.end());
+      kept_counts.resize(kept_counts.size() + prompt.token_ids.size(), 0);
+      kept_counts.insert(kept_counts.end(), completion.kept_counts.begin(),
+                         completion.kept_counts.end());
+    }
+    experts.insert(experts.end(), completion.experts.begin(), completion.experts.end());
   }
 
   TrainBatch batch() && {
@@ -47,12 +68,35 @@ struct Packer {
     out.advantages = at::tensor(advantages, at::kFloat);
     out.old_logprobs = at::tensor(old_logprobs, at::kFloat);
     out.num_loss_tokens = std::accumulate(loss_mask.begin(), loss_mask.end(), int64_t{0});
+    const size_t tokens = token_ids.size();
+    if (!kept_counts.empty()) {
+      PONDER_CHECK(kept_counts.size() == tokens,
+                   "[pack] sampling masks of {} tokens, expected all {}", kept_counts.size(),
+                   tokens);
+      out.kept_ids = at::tensor(kept_ids, at::kInt);
+      out.kept_counts = at::tensor(kept_counts, at::kLong);
+    }
+    if (!experts.empty()) {
+      PONDER_CHECK(experts.size() % tokens == 0, "[pack] {} choices of experts for {} tokens",
+                   experts.size(), tokens);
+      out.experts = at::tensor(experts, at::kShort).view({static_cast<int64_t>(tokens), -1});
+    }
     out.cu_seqlens = std::move(cu_seqlens);
     out.prompt_lengths = std::move(prompt_lengths);
     out.groups = std::move(groups);
     return out;
   }
 };
+
+// The ids that belong to `tokens` (ascending or not) of the batch.
+at::Tensor select_kept(const TrainBatch& batch, const std::vector<int64_t>& tokens) {
+  const at::Tensor ends = batch.kept_counts.cumsum(0), counts = batch.kept_counts;
+  const int64_t *end = ends.const_data_ptr<int64_t>(), *count = counts.const_data_ptr<int64_t>();
+  const int32_t* ids = batch.kept_ids.const_data_ptr<int32_t>();
+  std::vector<int32_t> out;
+  for (const int64_t t : tokens) out.insert(out.end(), ids + end[t] - count[t], ids + end[t]);
+  return at::tensor(out, at::kInt);
+}
 
 std::vector<int32_t> range(int64_t begin, int64_t end) {
   std::vector<int32_t> indices(end - begin);
@@ -108,6 +152,9 @@ TrainBatch select(const TrainBatch& batch, std::span<const int32_t> sequences) {
   out.old_logprobs = pick(batch.old_logprobs);
   out.sampling_logprobs = pick(batch.sampling_logprobs);
   out.ref_logprobs = pick(batch.ref_logprobs);
+  out.experts = pick(batch.experts);
+  out.kept_counts = pick(batch.kept_counts);
+  if (batch.kept_counts.defined()) out.kept_ids = select_kept(batch, tokens);
   out.num_loss_tokens = out.loss_mask.sum().item<int64_t>();
   return out;
 }

@@ -29,7 +29,14 @@ struct TrainBatch {
   at::Tensor sampling_logprobs;  // float32 [tokens], of the engine that sampled; undefined:
                                  // old_logprobs is it
   at::Tensor ref_logprobs;       // float32 [tokens], of the reference policy; undefined: none
-  int64_t num_loss_tokens = 0;   // loss_mask's sum
+  // DeepSeek-V3.2's Keep Sampling Mask (arXiv:2512.02556 section 3.1): the ids that each token was
+  // drawn from, ascending, token after token, int32 [kept]; int64 [tokens], how many, 0: the whole
+  // vocabulary. Undefined: nothing was left out. Every *_logprobs is then of the distribution over
+  // these.
+  at::Tensor kept_ids, kept_counts;
+  at::Tensor experts;  // int16 [tokens, mixtures x experts a token], where the engine sent each
+                       // token, -1: unknown; undefined: the policy chooses anew
+  int64_t num_loss_tokens = 0;  // loss_mask's sum
 
   int64_t num_tokens() const { return cu_seqlens.empty() ? 0 : cu_seqlens.back(); }
   int64_t num_sequences() const {
@@ -50,8 +57,9 @@ struct PackOptions {
 
 // One batch of all completions, in order. A completion without a score (Score::value empty) has
 // mask 0: what could not be judged trains nothing. old_logprobs are the sampler's; a trainer that
-// recomputes them moves that tensor to sampling_logprobs first. Throws InternalError when
-// advantages, log-probs and tokens differ in number.
+// recomputes them moves that tensor to sampling_logprobs first. Completions with a sampling mask
+// give their sampling_logprobs as old_logprobs. Throws InternalError when advantages, log-probs and
+// tokens differ in number, or some completions have a mask (a routing) and others do not.
 TrainBatch pack(std::span<const data::ScoredGroup> groups,
                 const std::vector<std::vector<float>>& advantages, const PackOptions& options = {});
 

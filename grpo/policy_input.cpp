@@ -56,6 +56,7 @@ PolicyInput policy_input(const TrainBatch& batch, Prompts prompts) {
   PolicyInput out;
   out.token_ids = batch.token_ids.index_select(0, sources);
   out.positions = batch.positions.index_select(0, sources);
+  if (batch.experts.defined()) out.experts = batch.experts.index_select(0, sources);
   out.states = at::tensor(segments.states, at::kLong).index_select(0, loss_indices(batch));
   out.cu_seqlens = std::move(segments.cu_seqlens);
   out.parents = std::move(segments.parents);

@@ -16,6 +16,7 @@ namespace ponder::grpo {
 struct PolicyInput {
   at::Tensor token_ids;             // int64 [tokens]
   at::Tensor positions;             // int64 [tokens]
+  at::Tensor experts;               // int16 [tokens, ...] as the batch's, where it has them
   std::vector<int32_t> cu_seqlens;  // [segments + 1]
   std::vector<int32_t> parents;     // [segments]: the prompt's segment, -1: none
   // int64 [num_loss_tokens], in the batch's order: the token whose state predicts each loss token.

@@ -48,7 +48,7 @@ LayerOutput layer_forward(const DecoderLayer& layer, const at::Tensor& input,
   if (const auto* mlp = std::get_if<Mlp>(&layer.mlp))
     return {.hidden = x + mlp_forward(*mlp, normed), .load = {}, .balance_loss = {}};
   const auto& moe = std::get<MoeLayer>(layer.mlp);
-  const Routing routing = route(moe, normed);
+  const Routing routing = route(moe, normed, context.experts);
   LayerOutput out{.hidden = x + moe_forward(moe, normed, routing),
                   .load = expert_load(moe, routing),
                   .balance_loss = {}};

@@ -32,6 +32,7 @@ struct PackedContext {
   Rotary rotary;
   Segments segments;
   BalanceWeights balance = {};
+  at::Tensor experts = {};  // int16 [tokens, experts a token]: this layer's, to be replayed (moe.h)
 };
 
 struct LayerOutput {

@@ -83,12 +83,15 @@ LayerOutput Model::run_layer(const DecoderLayer& layer, const at::Tensor& x,
 }
 
 at::Tensor Model::forward(const PackedInput& input, MoeRecord* record) const {
-  const PackedContext context{.rotary = rotary(input.positions),
-                              .segments = {input.cu_seqlens, input.parents},
-                              .balance = record ? record->balance : BalanceWeights{}};
+  PackedContext context{.rotary = rotary(input.positions),
+                        .segments = {input.cu_seqlens, input.parents},
+                        .balance = record ? record->balance : BalanceWeights{}};
   at::Tensor x = at::embedding(embedding_, input.token_ids);
+  const int64_t choices = config_.moe.num_experts_per_tok;
   int64_t moe_index = 0;
   for (const DecoderLayer& layer : layers_) {
+    if (input.experts.defined() && layer.is_moe())
+      context.experts = input.experts.narrow(1, moe_index * choices, choices);
     const LayerOutput output = run_layer(layer, x, context);
     x = output.hidden;
     if (layer.is_moe()) keep(output, record, moe_index++);
@@ -183,6 +186,12 @@ int64_t Model::num_moe_layers() const {
   for (const DecoderLayer& layer : layers_) count += layer.is_moe() ? 1 : 0;
   for (const MtpModule& module : mtp_) count += module.layer.is_moe() ? 1 : 0;
   return count;
+}
+
+int64_t Model::routing_width() const {
+  int64_t mixtures = 0;
+  for (const DecoderLayer& layer : layers_) mixtures += layer.is_moe() ? 1 : 0;
+  return mixtures * config_.moe.num_experts_per_tok;
 }
 
 void Model::update_balance_biases(const at::Tensor& loads, double gamma) {

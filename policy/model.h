@@ -23,6 +23,9 @@ struct PackedInput {
   at::Tensor positions;               // int64 [tokens], from 0 in each sequence
   std::vector<int32_t> cu_seqlens;    // [segments + 1]
   std::vector<int32_t> parents = {};  // [segments], or empty: every segment is a sequence
+  // Where defined: the experts to be replayed (moe.h's route), int16 [tokens, mixtures x experts a
+  // token], mixtures in the layers' order.
+  at::Tensor experts = {};
 };
 
 // Tokens whose past is in a KvCache; any mix of prompts and single next tokens.
@@ -134,6 +137,8 @@ class Model {
 
   // Mixtures, those in modules for multi-token prediction (the last) included.
   int64_t num_moe_layers() const;
+  // Numbers that say where one token goes: mixtures of forward() x experts a token.
+  int64_t routing_width() const;
   // Applies the balance rule to every MoE layer; loads as forward() counts them.
   void update_balance_biases(const at::Tensor& loads, double gamma);
 

@@ -50,6 +50,15 @@ Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
   return out;
 }
 
+// `chosen` with the recorded experts in place of those of tokens that have a record.
+at::Tensor replay(const at::Tensor& recorded, const at::Tensor& choice, const at::Tensor& chosen) {
+  const at::Tensor has_record = recorded.select(1, 0).ge(0).unsqueeze(1);
+  const at::Tensor experts = recorded.to(at::kLong).clamp_min(0);
+  const at::Tensor order =
+      choice.gather(1, experts).argsort(/*stable=*/true, /*dim=*/1, /*descending=*/true);
+  return at::where(has_record, experts.gather(1, order), chosen);
+}
+
 }  // namespace
 
 Mlp build_mlp(ParameterMaker& make, const std::string& prefix, int64_t hidden, int64_t intermediate,
@@ -84,7 +93,7 @@ MoeLayer build_moe(ParameterMaker& make, const ModelConfig& config, const std::s
   return layer;
 }
 
-Routing route(const MoeLayer& layer, const at::Tensor& x) {
+Routing route(const MoeLayer& layer, const at::Tensor& x, const at::Tensor& replayed) {
   const MoeConfig& config = layer.config;
   const at::Tensor logits = at::linear(x.to(at::kFloat), layer.gate.to(at::kFloat));
   Routing routing;
@@ -96,6 +105,7 @@ Routing route(const MoeLayer& layer, const at::Tensor& x) {
     if (layer.correction_bias.defined()) choice = choice + layer.correction_bias;
     routing.experts = std::get<1>(limit_to_groups(choice, config)
                                       .topk(config.num_experts_per_tok, -1, true, /*sorted=*/true));
+    if (replayed.defined()) routing.experts = replay(replayed, choice, routing.experts);
   }
   at::Tensor weights = routing.scores.gather(1, routing.experts);
   if (config.norm_topk_prob) weights = weights / (weights.sum(-1, true) + 1e-20);

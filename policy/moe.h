@@ -47,7 +47,12 @@ struct Routing {
 // sum highest. V2: the top experts of the score among the topk_group groups whose best is highest.
 // Weights are the scores of the chosen, normalised to 1 if norm_topk_prob, times
 // routed_scaling_factor.
-Routing route(const MoeLayer& layer, const at::Tensor& x);
+//
+// `replayed` int16 [tokens, num_experts_per_tok], where defined: a token whose first entry is not
+// -1 goes to these experts (in the order of its own preference, so that an equal choice gives equal
+// bits); scores and weights, and the gradient through them, are the layer's own. "Keep Routing" of
+// DeepSeek-V3.2 (arXiv:2512.02556 section 3.1).
+Routing route(const MoeLayer& layer, const at::Tensor& x, const at::Tensor& replayed = {});
 
 // x [tokens, hidden] and where it goes -> [tokens, hidden].
 at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const Routing& routing);

@@ -34,16 +34,24 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
 // Log-probability (nats) of each target and the entropy of its distribution, without a [tokens,
-// vocabulary] tensor: the logits are made, used and dropped block by block (token_logprobs.cpp), and
-// made again in backward.
+// vocabulary] tensor: the logits are made, used and dropped block by block (token_logprobs.cpp),
+// and made again in backward.
 struct TokenLogprobs {
   at::Tensor logprobs;   // [tokens] float32, with graph
   at::Tensor entropies;  // [tokens] float32, with graph
 };
 
+// The tokens of the vocabulary that count at each position: ids int32 [kept], position after
+// position, ascending in each; counts int64 [tokens], 0: all of them. Undefined: all everywhere.
+struct KeptTokens {
+  at::Tensor ids, counts;
+};
+
 // hidden [tokens, hidden], output weight [vocabulary, hidden], targets int64 [tokens]; logits are
-// divided by `temperature` (> 0) first.
+// divided by `temperature` (> 0) first. With `kept` the distribution is the softmax over a
+// position's kept tokens alone. REQUIRES: a target is among them.
 TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
-                             const at::Tensor& targets, double temperature);
+                             const at::Tensor& targets, double temperature,
+                             const KeptTokens& kept = {});
 
 }  // namespace ponder::policy

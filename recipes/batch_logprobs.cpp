@@ -5,6 +5,18 @@
 #include "grpo/policy_input.h"
 
 namespace ponder::recipes {
+namespace {
+
+// Of the trained tokens; a completion's mask is trained whole or not at all, and what is not
+// trained has ids too.
+policy::KeptTokens kept_tokens(const grpo::TrainBatch& batch, const at::Tensor& trained) {
+  if (!batch.kept_counts.defined()) return {};
+  const at::Tensor is_trained = batch.loss_mask.repeat_interleave(batch.kept_counts);
+  return {.ids = batch.kept_ids.masked_select(is_trained),
+          .counts = batch.kept_counts.index_select(0, trained)};
+}
+
+}  // namespace
 
 policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::TrainBatch& batch,
                                      double temperature, policy::MoeRecord* record) {
@@ -15,11 +27,13 @@ policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::Tra
   const at::Tensor hidden = model.forward({.token_ids = input.token_ids,
                                            .positions = input.positions,
                                            .cu_seqlens = input.cu_seqlens,
-                                           .parents = input.parents},
+                                           .parents = input.parents,
+                                           .experts = input.experts},
                                           record);
+  const at::Tensor trained = grpo::loss_indices(batch);
   return policy::token_logprobs(hidden.index_select(0, input.states), model.output_weight(),
-                                batch.token_ids.index_select(0, grpo::loss_indices(batch)),
-                                temperature);
+                                batch.token_ids.index_select(0, trained), temperature,
+                                kept_tokens(batch, trained));
 }
 
 at::Tensor batch_logprobs_in_parts(const policy::Model& model, const grpo::TrainBatch& batch,

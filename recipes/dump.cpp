@@ -38,9 +38,14 @@ policy::NamedTensors tensors_of(const grpo::TrainBatch& batch) {
                               {"cu_seqlens", as_tensor(batch.cu_seqlens)},
                               {"prompt_lengths", as_tensor(batch.prompt_lengths)},
                               {"groups", as_tensor(batch.groups)}};
-  if (batch.sampling_logprobs.defined())
-    out.emplace_back("sampling_logprobs", batch.sampling_logprobs);
-  if (batch.ref_logprobs.defined()) out.emplace_back("ref_logprobs", batch.ref_logprobs);
+  const auto optional = [&](const char* name, const at::Tensor& x) {
+    if (x.defined()) out.emplace_back(name, x);
+  };
+  optional("sampling_logprobs", batch.sampling_logprobs);
+  optional("ref_logprobs", batch.ref_logprobs);
+  optional("kept_ids", batch.kept_ids);
+  optional("kept_counts", batch.kept_counts);
+  optional("experts", batch.experts);
   return out;
 }
 
@@ -57,6 +62,9 @@ grpo::TrainBatch read_batch(const fs::path& path) {
   batch.old_logprobs = file.tensor("old_logprobs").clone();
   batch.sampling_logprobs = optional("sampling_logprobs");
   batch.ref_logprobs = optional("ref_logprobs");
+  batch.kept_ids = optional("kept_ids");
+  batch.kept_counts = optional("kept_counts");
+  batch.experts = optional("experts");
   batch.cu_seqlens = as_vector(file.tensor("cu_seqlens"));
   batch.prompt_lengths = as_vector(file.tensor("prompt_lengths"));
   batch.groups = as_vector(file.tensor("groups"));
@@ -140,7 +148,7 @@ fs::path write_dump(const fs::path& dumps, const GrpoRecipe& recipe, const polic
   fs::create_directories(folder / "model", error);
   if (error) core::throw_run("cannot make the folder {}: {}", folder.string(), error.message());
   core::write_file_atomic(folder / "recipe.toml", core::RecipeWriter::text_of(recipe));
-  policy::save_hf_folder(model, at::kFloat, recipe.model_name_or_path, folder / "model");
+  policy::save_hf_folder(model, model.dtype(), recipe.model_name_or_path, folder / "model");
   policy::save_safetensors(folder / "batch.safetensors", tensors_of(update.batch));
   const Json json = {{"step", update.step},
                      {"update", update.update},
@@ -164,7 +172,8 @@ bool replay_dump(const fs::path& folder, std::FILE* out) {
   const Json json = Json::parse(core::read_file(folder / "dump.json", "dump"));
   fmt::print(out, "step {}, update {}: loss {}, gradient norm {}\n", json.at("step").dump(),
              json.at("update").dump(), json.at("loss").dump(), json.at("grad_norm").dump());
-  const policy::Model model = policy::Model::load(folder / "model");
+  const policy::Model model =
+      policy::Model::load(folder / "model", recipe.training.bf16 ? at::kBFloat16 : at::kFloat);
   const grpo::TrainBatch batch = read_batch(folder / "batch.safetensors");
   grpo::LossOptions loss = loss_options(recipe.grpo);
   loss.entropy_coef = json.at("entropy_coef").get<double>();

@@ -23,6 +23,10 @@ void bind(core::Binder& b, GrpoOptions& o) {
   b.field("top_k", o.top_k, "sample from so many likeliest tokens; 0: all", {.low = 0});
   b.field("min_p", o.min_p, "sample from tokens at least this share as likely as the likeliest",
           {.low = 0, .high = 1});
+  b.field("keep_sampling_mask", o.keep_sampling_mask,
+          "train log-probs over the tokens that top_p, top_k and min_p left");
+  b.field("keep_routing", o.keep_routing,
+          "train each token through the experts that sampling chose for it");
   b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1});
   b.field("steps_per_generation", o.steps_per_generation,
           "updates in each pass, from random mini-batches", {.low = 1});

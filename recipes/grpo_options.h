@@ -25,10 +25,16 @@ struct GrpoOptions {
   int64_t num_generations = 8;
   int64_t max_completion_length = 512;  // tokens; also dr_grpo's constant
   double temperature = 1.0;
-  // Of sampling alone: the log-probs that are trained are the whole distribution's.
+  // Of sampling alone, unless keep_sampling_mask: the log-probs that are trained are the whole
+  // distribution's.
   double top_p = 1.0;
   int64_t top_k = 0;  // 0: all
   double min_p = 0.0;
+  // DeepSeek-V3.2 (arXiv:2512.02556 section 3.1). Keep Sampling Mask: what top_p, top_k and min_p
+  // left is what the trained log-probs are taken over too. Keep Routing: training sends each token
+  // to the experts that sampling sent it to.
+  bool keep_sampling_mask = false;
+  bool keep_routing = false;
   int64_t num_iterations = 1;        // passes over each rollout
   int64_t steps_per_generation = 1;  // updates in each pass, from random mini-batches
   int64_t train_tokens_max = 8192;   // tokens in one forward and backward; memory, not results

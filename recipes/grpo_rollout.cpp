@@ -134,7 +134,9 @@ std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>&
                                     .num_generations = o.num_generations,
                                     .max_completion_length = o.max_completion_length,
                                     .seed = static_cast<uint64_t>(recipe_.seed),
-                                    .round = static_cast<uint64_t>(group.round)},
+                                    .round = static_cast<uint64_t>(group.round),
+                                    .keep_sampling_mask = o.keep_sampling_mask,
+                                    .keep_routing = o.keep_routing},
                         .policy_version = policy_version,
                         .begun = group.group.completions,
                         .pause_after = pause_after});

@@ -31,6 +31,10 @@ Trainee make_trainee(const GrpoRecipe& recipe) {
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
                                            recipe.grpo.freeze_router, recipe.seed);
+  if (recipe.grpo.keep_routing && loaded.model.routing_width() == 0) {
+    core::throw_user("grpo.keep_routing: {} has no mixture of experts: leave it out",
+                     recipe.model_name_or_path);
+  }
   return Trainee(std::move(loaded.model), loaded.trained, recipe.model_name_or_path, recipe.reward,
                  recipe.optimizer);
 }

@@ -32,6 +32,9 @@ constexpr Column<int32_t> kTokens = {"token_ids", &data::Completion::token_ids, 
 constexpr Column<float> kLogprobs = {"logprobs", &data::Completion::logprobs, at::kFloat};
 constexpr Column<float> kSampling = {"sampling_logprobs", &data::Completion::sampling_logprobs,
                                      at::kFloat};
+constexpr Column<int32_t> kKeptIds = {"kept_ids", &data::Completion::kept_ids, at::kInt};
+constexpr Column<int32_t> kKeptCounts = {"kept_counts", &data::Completion::kept_counts, at::kInt};
+constexpr Column<int16_t> kExperts = {"experts", &data::Completion::experts, at::kShort};
 constexpr Column<int64_t> kVersions = {"token_versions", &data::Completion::token_versions,
                                        at::kLong};
 
@@ -76,6 +79,9 @@ void save(const fs::path& checkpoint, const std::string& name,
   put(kTokens, completions, tensors, counts);
   put(kLogprobs, completions, tensors, counts);
   put(kSampling, completions, tensors, counts);
+  put(kKeptIds, completions, tensors, counts);
+  put(kKeptCounts, completions, tensors, counts);
+  put(kExperts, completions, tensors, counts);
   put(kVersions, completions, tensors, counts);
   const fs::path path = checkpoint / (name + ".safetensors");
   policy::save_safetensors(path, tensors);
@@ -109,6 +115,9 @@ void load(const fs::path& checkpoint, const std::string& name,
     take(kTokens, file, counts, completions);
     take(kLogprobs, file, counts, completions);
     take(kSampling, file, counts, completions);
+    take(kKeptIds, file, counts, completions);
+    take(kKeptCounts, file, counts, completions);
+    take(kExperts, file, counts, completions);
     take(kVersions, file, counts, completions);
     more(std::move(groups), json);
   } catch (const Json::exception& error) {

@@ -11,8 +11,10 @@ Reference::Reference(const GrpoOptions& options, const policy::Model& policy) : 
 }
 
 void Reference::add_logprobs(grpo::TrainBatch& batch) const {
+  grpo::TrainBatch own = batch;
+  own.experts = at::Tensor();  // another model: it chooses its own
   batch.ref_logprobs =
-      batch_logprobs_in_parts(*model_, batch, options_.temperature, options_.train_tokens_max);
+      batch_logprobs_in_parts(*model_, own, options_.temperature, options_.train_tokens_max);
 }
 
 void Reference::after_update(const policy::Model& policy, int64_t update) {

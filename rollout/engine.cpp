@@ -109,8 +109,7 @@ struct Engine::Impl {
   }
 
   RequestId submit(Request request) {
-    auto job = std::make_shared<Job>(std::move(request), tokenizer, model.config().eos_token_ids,
-                                     model.config().max_position_embeddings);
+    auto job = std::make_shared<Job>(std::move(request), tokenizer, model);
     check(*job);
     const RequestId id = next_id++;
     const auto prompt = static_cast<int64_t>(job->prompt().size());
@@ -178,6 +177,7 @@ struct Engine::Impl {
     if (options.speculation == Speculation::kNone || !few) return;
     for (Sequence* sequence : scheduler.decoding()) {
       const Job& job = *jobs.at(sequence->request);
+      if (job.request().options.keep_routing) continue;
       const size_t sample = job.open_samples()[sequence->sample];
       const int64_t count = job.useful_guesses(sample, options.guess_tokens);
       if (drafter) {
@@ -212,15 +212,35 @@ struct Engine::Impl {
     }
     ++stats.passes;
     stats.computed_tokens += rows.size();
-    if (!drafting) {
+    if (drafting) {
+      rows.wanted.resize(rows.size());
+      std::iota(rows.wanted.begin(), rows.wanted.end(), 0);
+    } else {
       rows.wanted.assign(wanted.begin(), wanted.end());
-      return decoder.forward(rows, cache);
     }
-    rows.wanted.resize(rows.size());
-    std::iota(rows.wanted.begin(), rows.wanted.end(), 0);
-    const at::Tensor states = decoder.forward(rows, cache);
+    std::vector<int16_t> experts;
+    const at::Tensor states = decoder.forward(rows, cache, keeps_routing() ? &experts : nullptr);
+    if (!experts.empty()) note_experts(pass, experts);
+    if (!drafting) return states;
     drafter->observe(pass, jobs, states);
     return states.index_select(0, at::tensor(wanted));
+  }
+
+  bool keeps_routing() const {
+    return std::any_of(jobs.begin(), jobs.end(),
+                       [](const auto& job) { return job.second->request().options.keep_routing; });
+  }
+
+  void note_experts(const Scheduler::Pass& pass, const std::vector<int16_t>& experts) {
+    const auto width = static_cast<size_t>(model.routing_width());
+    size_t row = 0;
+    for (const Scheduler::Chunk& chunk : pass.chunks) {
+      Job& job = *jobs.at(chunk.sequence->request);
+      const size_t sample = job.open_samples()[chunk.sequence->sample];
+      for (int64_t p = chunk.begin; p < chunk.begin + chunk.count; ++p, ++row) {
+        job.note_experts(sample, p, std::span(experts).subspan(row * width, width));
+      }
+    }
   }
 
   void copy_blocks(const std::vector<BlockCopy>& copies) {

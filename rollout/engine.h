@@ -61,6 +61,8 @@ struct SampleOptions {
                                        // the completion's text ends before it, as OpenAI cuts it
                                        // (transformers would keep it); its tokens are all kept
   bool skip_special_tokens = false;    // in the text
+  bool keep_sampling_mask = false;     // record Completion::kept_ids and kept_counts
+  bool keep_routing = false;           // record Completion::experts; nothing is guessed ahead
 };
 
 // One token that has just been sampled.

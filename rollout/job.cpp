@@ -15,15 +15,15 @@ constexpr int64_t kLongestMatch = 4, kShortestMatch = 2;
 
 }  // namespace
 
-Job::Job(Request request, const policy::Tokenizer& tokenizer, const std::vector<int64_t>& eos_ids,
-         int64_t context)
+Job::Job(Request request, const policy::Tokenizer& tokenizer, const policy::Model& model)
     : request_(std::move(request)),
       tokenizer_(tokenizer),
       stop_ids_(request_.options.stop_token_ids.begin(), request_.options.stop_token_ids.end()),
       stream_(core::stable_hash(fmt::format("{}#{}", request_.prompt.id, request_.options.round))) {
   const SampleOptions& options = request_.options;
   if (!options.ignore_eos) {
-    for (const int64_t id : eos_ids) stop_ids_.insert(static_cast<int32_t>(id));
+    for (const int64_t id : model.config().eos_token_ids)
+      stop_ids_.insert(static_cast<int32_t>(id));
   }
   stop_list_.assign(stop_ids_.begin(), stop_ids_.end());
   const auto samples = static_cast<size_t>(options.num_generations);
@@ -31,7 +31,9 @@ Job::Job(Request request, const policy::Tokenizer& tokenizer, const std::vector<
                "[Job] {} begun completions for {} samples", request_.begun.size(), samples);
   PONDER_CHECK(request_.lengths_max.empty() || request_.lengths_max.size() == samples,
                "[Job] {} limits for {} samples", request_.lengths_max.size(), samples);
+  if (options.keep_routing) routing_width_ = static_cast<size_t>(model.routing_width());
   const auto prompt = static_cast<int64_t>(request_.prompt.token_ids.size());
+  const int64_t context = model.config().max_position_embeddings;
   for (size_t sample = 0; sample < samples; ++sample) {
     const int64_t most =
         request_.lengths_max.empty() ? options.max_completion_length : request_.lengths_max[sample];
@@ -63,6 +65,7 @@ void Job::start(size_t sample, const policy::Tokenizer& tokenizer) {
   } else if (completion.token_versions.empty()) {
     completion.token_versions.assign(completion.token_ids.size(), completion.policy_version);
   }
+  completion.experts.resize((prompt().size() + completion.token_ids.size()) * routing_width_, -1);
   open_samples_.push_back(sample);
   if (request_.options.stop.empty() && !request_.on_token) return;
   texts_[sample].emplace(tokenizer, request_.options.skip_special_tokens, request_.options.stop);
@@ -90,7 +93,22 @@ Draw Job::draw(size_t sample, std::span<const int32_t> guesses, std::span<const 
   DrawContext context{.prompt = prompt(), .completion = tokens};
   if (static_cast<int64_t>(tokens.size()) < request_.options.min_completion_length)
     context.forbidden = stop_list_;
-  return draw_token(logits, request_.options.rule, context, uniform, scratch);
+  Draw draw = draw_token(logits, request_.options.rule, context, uniform, scratch);
+  if (request_.options.keep_sampling_mask)
+    draw.kept = kept_tokens(request_.options.rule, draw, scratch);
+  return draw;
+}
+
+void Job::note_experts(size_t sample, int64_t position, std::span<const int16_t> experts) {
+  if (routing_width_ == 0) return;
+  const auto note = [&](size_t of) {
+    std::copy(experts.begin(), experts.end(),
+              completions_[of].experts.begin() + position * std::ssize(experts));
+  };
+  if (position >= std::ssize(prompt())) return note(sample);
+  for (const size_t open : open_samples_) {
+    if (!ended_[open]) note(open);
+  }
 }
 
 int64_t Job::useful_guesses(size_t sample, int64_t count) const {
@@ -118,6 +136,11 @@ std::optional<data::FinishReason> Job::take(size_t sample, const Draw& draw) {
   completion.logprobs.push_back(draw.logprob);
   completion.sampling_logprobs.push_back(draw.sampling_logprob);
   completion.token_versions.push_back(request_.policy_version);
+  completion.experts.resize(completion.experts.size() + routing_width_, -1);
+  if (request_.options.keep_sampling_mask) {
+    completion.kept_ids.insert(completion.kept_ids.end(), draw.kept.begin(), draw.kept.end());
+    completion.kept_counts.push_back(static_cast<int32_t>(draw.kept.size()));
+  }
   if (stop_ids_.contains(draw.token)) return data::FinishReason::kStop;
   if (texts_[sample]) {
     new_text_[sample] += texts_[sample]->push(draw.token);

@@ -1,5 +1,5 @@
-// One request under way: its completions, their texts and what ends them. Knows nothing of the
-// model, of other requests and of the cache.
+// One request under way: its completions, their texts and what ends them. Knows of the model its
+// configuration alone; nothing of other requests and of the cache.
 #pragma once
 
 #include <memory>
@@ -15,9 +15,7 @@ namespace ponder::rollout {
 
 class Job {
  public:
-  // eos_ids: the model's own ends; context: its longest sequence, tokens.
-  Job(Request request, const policy::Tokenizer& tokenizer, const std::vector<int64_t>& eos_ids,
-      int64_t context);
+  Job(Request request, const policy::Tokenizer& tokenizer, const policy::Model& model);
 
   const Request& request() const { return request_; }
   const std::vector<int32_t>& prompt() const { return request_.prompt.token_ids; }
@@ -39,6 +37,9 @@ class Job {
   // At most `count` tokens that may come next: what followed the last time that the sequence's last
   // tokens stood in it (prompt lookup); none where they never did.
   std::vector<int32_t> look_up(size_t sample, int64_t count) const;
+  // Books which experts the token at `position` went to, Model::routing_width() numbers: a prompt's
+  // for all samples that are open. Nothing to do where the request does not keep the routing.
+  void note_experts(size_t sample, int64_t position, std::span<const int16_t> experts);
   // Takes the token; returns why the sample has ended, if it has.
   std::optional<data::FinishReason> take(size_t sample, const Draw& draw);
   // Ends a sample; its text is complete then.
@@ -57,6 +58,7 @@ class Job {
   std::set<int32_t> stop_ids_;
   std::vector<int32_t> stop_list_;       // the same
   uint64_t stream_;                      // of the random numbers
+  size_t routing_width_ = 0;             // of a token's record; 0: none is kept
   int64_t length_max_ = 0;               // of the longest sample, prompt included
   std::vector<int64_t> completion_max_;  // [samples]
   std::vector<data::Completion> completions_;

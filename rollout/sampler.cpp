@@ -258,6 +258,17 @@ Draw draw_token(std::span<const float> logits, const TokenRule& rule, const Draw
   return draw;
 }
 
+std::vector<int32_t> kept_tokens(const TokenRule& rule, const Draw& draw,
+                                 const DrawScratch& scratch) {
+  if (rule.temperature == 0) return {draw.token};
+  std::vector<int32_t> kept;
+  for (size_t i = 0; i < scratch.weights.size(); ++i) {
+    if (scratch.weights[i] > 0) kept.push_back(static_cast<int32_t>(i));
+  }
+  if (kept.size() == scratch.weights.size()) kept.clear();
+  return kept;
+}
+
 std::vector<float> sampling_distribution(std::span<const float> logits, const TokenRule& rule,
                                          const DrawContext& context) {
   DrawScratch scratch;

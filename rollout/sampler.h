@@ -38,6 +38,7 @@ struct Draw {
   float logprob = 0;           // nats, of the model's own distribution at the rule's temperature (1
                                // where that is 0): before everything else
   float sampling_logprob = 0;  // nats, of the distribution it was drawn from; greedy: 0
+  std::vector<int32_t> kept = {};  // where asked for: kept_tokens()
 };
 
 // Buffers reused between calls; one a thread.
@@ -52,6 +53,11 @@ struct DrawScratch {
 // again. REQUIRES: logits not empty, finite; prompt and completion ids within the vocabulary.
 Draw draw_token(std::span<const float> logits, const TokenRule& rule, const DrawContext& context,
                 double uniform, DrawScratch& scratch);
+
+// What the last draw_token with this rule and scratch chose from: the ids that top_k, top_p and
+// min_p left, ascending; the chosen token alone where greedy; none where nothing was left out.
+std::vector<int32_t> kept_tokens(const TokenRule& rule, const Draw& draw,
+                                 const DrawScratch& scratch);
 
 // The distribution that draw_token draws from, [vocabulary]: for tests and speculation's check.
 std::vector<float> sampling_distribution(std::span<const float> logits, const TokenRule& rule,

@@ -93,11 +93,18 @@ void join(const Team& team, Pass<T>& pass, const Model& model, const MtpModule& 
                   0);
 }
 
-// Makes the pass ready for `rows` and runs body(team) on all threads.
+// Makes the pass ready for `rows` and runs body(team) on all threads; what the mixtures choose goes
+// to `experts`, where given.
 template <typename T, typename Body>
-void run_rows(Pass<T>& pass, const CachedRows& rows, const Model& model, const Body& body) {
+void run_rows(Pass<T>& pass, const CachedRows& rows, const Model& model,
+              std::vector<int16_t>* experts, const Body& body) {
   const int threads = at::get_num_threads();
   pass.rows = rows;
+  const int64_t width = model.routing_width();
+  pass.num_mixtures = width == 0 ? 0 : width / model.config().moe.num_experts_per_tok;
+  pass.mixture = 0;
+  pass.record = experts;
+  if (experts != nullptr) experts->resize(rows.size() * width);
   reserve(pass, model, threads);
   const Rotary rotary = model.rotary(at::tensor(rows.positions, at::kInt).to(at::kLong));
   pass.cos = rotary.cos.const_data_ptr<float>();
@@ -119,8 +126,9 @@ at::Tensor wanted_rows(const Pass<T>& pass, const at::Tensor& norm, double eps) 
 }
 
 template <typename T>
-at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache) {
-  run_rows(pass, rows, model, [&](const Team& team) {
+at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache,
+               std::vector<int16_t>* experts) {
+  run_rows(pass, rows, model, experts, [&](const Team& team) {
     embed(team, pass, model.embedding());
     for (size_t i = 0; i < model.layers().size(); ++i)
       run_layer(team, pass, model.layers()[i], cache.layers[i]);
@@ -138,7 +146,7 @@ at::Tensor run_mtp(Pass<T>& pass, const CachedRows& rows, const Model& model, in
                "[Decoder] {} states of {} for {} rows", states.size(0),
                at::toString(states.scalar_type()), rows.size());
   pass.joined.resize(rows.size(), 2 * model.config().hidden_size);
-  run_rows(pass, rows, model, [&](const Team& team) {
+  run_rows(pass, rows, model, nullptr, [&](const Team& team) {
     join(team, pass, model, module, decode::data_of<T>(states));
     run_layer(team, pass, module.layer, layer_cache);
   });
@@ -195,12 +203,12 @@ Decoder::Decoder(const Model& model, bool int8) : impl_(std::make_unique<Impl>(I
 
 Decoder::~Decoder() = default;
 
-at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache) {
+at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache, std::vector<int16_t>* experts) {
   PONDER_CHECK(cache.block_size == rows.block_size,
                "[Decoder] rows of blocks of {}, a cache of blocks of {}", rows.block_size,
                cache.block_size);
-  return impl_->is_bf16() ? run(impl_->bf16, rows, impl_->model, cache)
-                          : run(impl_->f32, rows, impl_->model, cache);
+  return impl_->is_bf16() ? run(impl_->bf16, rows, impl_->model, cache, experts)
+                          : run(impl_->f32, rows, impl_->model, cache, experts);
 }
 
 at::Tensor Decoder::forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,

@@ -4,7 +4,9 @@
 // invariant: a row's result has the same bits in any batch, prompt chunks and single tokens alike.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -23,8 +25,10 @@ class Decoder {
   ~Decoder();
 
   // Writes the rows' features to the cache and returns the hidden states after the final norm of
-  // the wanted rows, [wanted, hidden] in the model's dtype.
-  at::Tensor forward(const CachedRows& rows, KvCache& cache);
+  // the wanted rows, [wanted, hidden] in the model's dtype. Where `experts` is given it becomes
+  // what each row's mixtures chose, [rows x mixtures x experts a token].
+  at::Tensor forward(const CachedRows& rows, KvCache& cache,
+                     std::vector<int16_t>* experts = nullptr);
 
   // Module `module` for multi-token prediction (Model::mtp_forward_cached) over the cache's layer
   // of that module; the cache is one with_mtp. Row r goes on from state[r] [hidden], the state at

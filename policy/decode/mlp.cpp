@@ -115,6 +115,15 @@ void lay_out(Pass<T>& pass, const MoeConfig& config) {
 }
 
 template <typename T>
+void record_choices(Pass<T>& pass, int64_t k) {
+  if (pass.record == nullptr) return;
+  for (int64_t r = 0; r < pass.num_rows; ++r) {
+    const int32_t* chosen = pass.chosen.data() + r * k;
+    std::copy_n(chosen, k, pass.record->data() + (r * pass.num_mixtures + pass.mixture) * k);
+  }
+}
+
+template <typename T>
 void route_rows(const Team& team, Pass<T>& pass, const MoeLayer& moe) {
   const int64_t experts = moe.config.n_routed_experts, hidden = pass.normed.width;
   const Span own = team.share(pass.num_rows, 1);
@@ -126,7 +135,11 @@ void route_rows(const Team& team, Pass<T>& pass, const MoeLayer& moe) {
       choose(pass, moe, r, scores + (r - own.begin) * experts);
   }
   Team::wait();
-  if (team.thread == 0) lay_out(pass, moe.config);
+  if (team.thread == 0) {
+    lay_out(pass, moe.config);
+    record_choices(pass, moe.config.num_experts_per_tok);
+    ++pass.mixture;
+  }
   Team::wait();
 }
 

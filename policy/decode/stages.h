@@ -104,12 +104,14 @@ struct Pass {
   Rows<T> q, low, attended, latent_q, mean;
   // MLPs.
   Rows<T> activated, shared_activated, expert_out;
-  Buffer<float> gate_scores;            // [rows, experts]
-  std::vector<int32_t> chosen;          // [rows * k]
-  std::vector<float> chosen_weights;    // [rows * k]
-  std::vector<int32_t> place;           // [rows * k]: row of the copy in expert order
-  std::vector<int64_t> expert_begin;    // [experts + 1]
-  std::vector<const T*> expert_inputs;  // [rows * k]
+  Buffer<float> gate_scores;               // [rows, experts]
+  std::vector<int32_t> chosen;             // [rows * k]
+  std::vector<float> chosen_weights;       // [rows * k]
+  std::vector<int32_t> place;              // [rows * k]: row of the copy in expert order
+  std::vector<int64_t> expert_begin;       // [experts + 1]
+  std::vector<const T*> expert_inputs;     // [rows * k]
+  std::vector<int16_t>* record = nullptr;  // where asked for: [rows, mixtures, k]
+  int64_t num_mixtures = 0, mixture = 0;   // in all, and which the stage is at
 };
 
 // Rows that a product takes, in 8 bits too where the pass runs so; one thread's, valid until it

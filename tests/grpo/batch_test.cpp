@@ -100,6 +100,50 @@ TEST(GrpoBatch, RefusesWhatDoesNotFit) {
   EXPECT_THROW(select(three_sequences(), wrong), core::InternalError);
 }
 
+// Token t of completion i was drawn from 50 + i .. 50 + i + t and went to experts (i, t).
+std::vector<data::ScoredGroup> recorded_groups() {
+  auto groups = testing::make_groups({{2, 3}, {1}}, 1);
+  int16_t i = 0;
+  for (auto& group : groups) {
+    for (data::Completion& completion : group.group.completions) {
+      completion.experts.assign(2 * group.group.prompt.token_ids.size(), -1);
+      for (int16_t t = 0; t < std::ssize(completion.token_ids); ++t) {
+        for (int16_t k = 0; k <= t; ++k) completion.kept_ids.push_back(50 + i + k);
+        completion.kept_counts.push_back(t + 1);
+        completion.experts.insert(completion.experts.end(), {i, t});
+      }
+      completion.sampling_logprobs.assign(completion.token_ids.size(), -0.25F);
+      ++i;
+    }
+  }
+  return groups;
+}
+
+TEST(GrpoBatch, CarriesMasksAndRoutingWithTheirTokens) {
+  const auto groups = recorded_groups();
+  const TrainBatch batch = pack(groups, counted(groups));
+  // The sampler's log-probs are then those of the distribution it drew from.
+  EXPECT_THAT(testing::values_of(batch.old_logprobs),
+              ElementsAre(0, 0, -0.25, -0.25, 0, 0, -0.25, -0.25, -0.25, 0, 0, 0, -0.25));
+  EXPECT_THAT(testing::values_of(batch.kept_counts),
+              ElementsAre(0, 0, 1, 2, 0, 0, 1, 2, 3, 0, 0, 0, 1));
+  const TrainBatch two = select(batch, std::vector<int32_t>{2, 0});
+  EXPECT_THAT(testing::values_of(two.kept_counts), ElementsAre(0, 0, 0, 1, 0, 0, 1, 2));
+  EXPECT_THAT(testing::values_of(two.kept_ids), ElementsAre(52, 50, 50, 51));
+  EXPECT_THAT(testing::values_of(two.experts),
+              ElementsAre(-1, -1, -1, -1, -1, -1, 2, 0, -1, -1, -1, -1, 0, 0, 0, 1));
+  // Seen by the policy: the prompt once, then the completions' own.
+  EXPECT_THAT(testing::values_of(policy_input(split(batch, 100)[0]).experts.narrow(0, 2, 5)),
+              ElementsAre(0, 0, 0, 1, 1, 0, 1, 1, 1, 2));
+}
+
+TEST(GrpoBatch, RefusesMasksOfSomeCompletionsAlone) {
+  auto groups = recorded_groups();
+  groups[1].group.completions[0].kept_counts.clear();
+  groups[1].group.completions[0].kept_ids.clear();
+  EXPECT_THROW(pack(groups, counted(groups)), core::InternalError);
+}
+
 TEST(GrpoBatch, SplitKeepsOrderAndTheTokenBudget) {
   const TrainBatch batch = three_sequences();  // 4, 5 and 4 tokens
   struct Case {

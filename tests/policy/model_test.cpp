@@ -127,6 +127,75 @@ TEST(Route, EqualsThePlainAlgorithm) {
   }
 }
 
+MoeLayer made_up_mixture() {
+  at::manual_seed(6);
+  MoeLayer layer{.config = {.n_routed_experts = 8,
+                            .num_experts_per_tok = 3,
+                            .n_group = 4,
+                            .topk_group = 2,
+                            .norm_topk_prob = true,
+                            .routed_scaling_factor = 2.5}};
+  layer.gate = at::randn({8, 6}).requires_grad_();
+  layer.correction_bias = at::randn({8}) * 0.3;
+  return layer;
+}
+
+TEST(Replay, AnEqualChoiceIsTheSameBitsWhateverItsOrder) {
+  const MoeLayer layer = made_up_mixture();
+  const at::Tensor x = at::randn({40, 6});
+  const Routing own = route(layer, x);
+  const Routing replayed = route(layer, x, own.experts.flip(1).to(at::kShort));
+  EXPECT_TRUE(at::equal(replayed.experts, own.experts));
+  EXPECT_TRUE(at::equal(replayed.weights, own.weights));
+}
+
+TEST(Replay, SendsTokensToTheRecordedExpertsByTheGatesOwnWeights) {
+  MoeLayer layer = made_up_mixture();
+  const at::Tensor x = at::randn({40, 6});
+  const at::Tensor recorded = route(layer, x).experts;
+  // Another router, and the last token without a record.
+  layer.gate = at::randn({8, 6}).requires_grad_();
+  const at::Tensor own = route(layer, x).experts;
+  ASSERT_FALSE(at::equal(std::get<0>(own.sort(1)), std::get<0>(recorded.sort(1))));
+  const at::Tensor given = recorded.to(at::kShort);
+  given[39].fill_(-1);
+  const Routing routing = route(layer, x, given);
+  EXPECT_TRUE(at::equal(std::get<0>(routing.experts.narrow(0, 0, 39).sort(1)),
+                        std::get<0>(recorded.narrow(0, 0, 39).sort(1))));
+  EXPECT_TRUE(at::equal(routing.experts[39], own[39]));
+  const at::Tensor scores = at::sigmoid(at::linear(x, layer.gate)).gather(1, routing.experts);
+  EXPECT_TRUE(at::allclose(routing.weights, 2.5 * scores / scores.sum(1, true)));
+  (routing.weights * at::randn({40, 3})).sum().backward();
+  EXPECT_GT(layer.gate.grad().abs().sum().item<double>(), 0);
+}
+
+TEST(Replay, ReachesEveryMixtureOfAModelAndItsCheckpointedLayers) {
+  Model model = test::tiny_model();
+  ASSERT_EQ(model.routing_width(), 2);  // one mixture, two experts a token
+  const at::Tensor experts = at::tensor({3, 0, 3, 7, 0, 7, 3, 0, -1, -1}, at::kShort).view({5, 2});
+  PackedInput input = packed({{3, 4, 5}, {6, 7}});
+  input.experts = experts;
+  at::Tensor before;
+  for (const bool checkpointing : {false, true}) {
+    model.set_gradient_checkpointing(checkpointing);
+    const at::Tensor loads = at::zeros({1, 8}, at::kLong);
+    MoeRecord record{.loads = loads};
+    const at::Tensor hidden = model.forward(input, &record);
+    EXPECT_GE(loads[0][3].item<int64_t>(), 3);
+    EXPECT_GE(loads[0][0].item<int64_t>(), 3);
+    EXPECT_GE(loads[0][7].item<int64_t>(), 2);
+    EXPECT_EQ(loads.sum().item<int64_t>(), 10);
+    EXPECT_FALSE(at::equal(hidden, model.forward(packed({{3, 4, 5}, {6, 7}}))));
+    for (const Parameter& p : model.parameters()) p.tensor.mutable_grad().reset();
+    hidden.square().sum().backward();
+    const at::Tensor gradient = model.embedding().grad().clone();
+    if (checkpointing) {
+      EXPECT_TRUE(at::equal(gradient, before));
+    }
+    before = gradient;
+  }
+}
+
 TEST(BalanceBias, RisesForTheIdleAndFallsForTheBusy) {
   MoeLayer layer{.config = {.n_routed_experts = 4}};
   layer.correction_bias = at::zeros({4});

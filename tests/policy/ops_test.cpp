@@ -1,10 +1,13 @@
 #include "policy/ops.h"
 
+#include <limits>
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/generated/variable_factories.h>
 
+#include "core/error.h"
 #include "policy/paged_attention.h"
 #include "policy/rope.h"
 #include "tests/support/gradients.h"
@@ -127,9 +130,105 @@ TEST(TokenLogprobs, ManyBlocksEqualOneSoftmax) {
   }
 }
 
+// Kept sets of every kind: the target alone, a few, most, across blocks, none (all count).
+KeptTokens some_kept(const at::Tensor& targets, int64_t vocabulary) {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> counts;
+  for (int64_t t = 0; t < targets.size(0); ++t) {
+    const size_t before = ids.size();
+    const auto target = targets[t].item<int64_t>(), stride = t % 4 == 2 ? 7 + t % 5 : int64_t{1};
+    for (int64_t id = 0; id < vocabulary && t % 4 > 0; ++id) {
+      const bool also = t % 4 != 1 && (id + t) % (stride + 1) == 0;
+      if (id == target || also) ids.push_back(static_cast<int32_t>(id));
+    }
+    counts.push_back(static_cast<int64_t>(ids.size() - before));
+  }
+  return {.ids = at::tensor(ids, at::kInt), .counts = at::tensor(counts, at::kLong)};
+}
+
+// log softmax with everything that is not kept at -infinity, [tokens, vocabulary].
+at::Tensor masked_log_softmax(const at::Tensor& logits, const KeptTokens& kept) {
+  at::Tensor open = at::ones_like(logits, at::kBool);
+  int64_t at = 0;
+  for (int64_t t = 0; t < logits.size(0); ++t) {
+    const auto count = kept.counts[t].item<int64_t>();
+    if (count == 0) continue;
+    open[t].fill_(false);
+    open[t].index_fill_(0, kept.ids.narrow(0, at, count).to(at::kLong), true);
+    at += count;
+  }
+  return at::log_softmax(
+      logits.masked_fill(open.logical_not(), -std::numeric_limits<double>::infinity()), 1);
+}
+
+TEST(KeptTokens, EqualASoftmaxOverTheKeptInValuesAndGradients) {
+  const int64_t tokens = 2100, vocabulary = 4200;
+  const at::Tensor hidden = random_double({tokens, 6}, 20).requires_grad_(),
+                   weight = random_double({vocabulary, 6}, 21).requires_grad_();
+  const at::Tensor targets = at::randint(0, vocabulary, {tokens}, at::kLong),
+                   g_logprobs = random_double({tokens}, 22),
+                   g_entropies = random_double({tokens}, 23);
+  const KeptTokens kept = some_kept(targets, vocabulary);
+  const at::Tensor logp = masked_log_softmax(at::linear(hidden, weight) / 0.9, kept);
+  const at::Tensor want = logp.gather(1, targets.unsqueeze(1)).squeeze(1),
+                   want_entropies = -(logp.exp() * logp.clamp_min(-1e9)).sum(1);
+  ((want * g_logprobs).sum() + (want_entropies * g_entropies).sum()).backward();
+  const struct {
+    at::ScalarType dtype;
+    double tolerance;
+  } kinds[] = {{at::kDouble, 1e-10}, {at::kFloat, 2e-5}, {at::kBFloat16, 0.08}};
+  for (const auto& kind : kinds) {
+    SCOPED_TRACE(at::toString(kind.dtype));
+    const at::Tensor h = hidden.detach().to(kind.dtype).requires_grad_(),
+                     w = weight.detach().to(kind.dtype).requires_grad_();
+    const TokenLogprobs got = token_logprobs(h, w, targets, 0.9, kept);
+    EXPECT_LE((got.logprobs - want).abs().max().item<double>(), kind.tolerance * 10);
+    EXPECT_LE((got.entropies - want_entropies).abs().max().item<double>(), kind.tolerance * 10);
+    ((got.logprobs * g_logprobs.to(got.logprobs.scalar_type())).sum() +
+     (got.entropies * g_entropies.to(got.entropies.scalar_type())).sum())
+        .backward();
+    EXPECT_LE((h.grad() - hidden.grad()).norm().item<double>(),
+              kind.tolerance * hidden.grad().norm().item<double>());
+    EXPECT_LE((w.grad() - weight.grad()).norm().item<double>(),
+              kind.tolerance * weight.grad().norm().item<double>());
+  }
+}
+
+TEST(KeptTokens, GradientsAreThoseOfDifferences) {
+  const at::Tensor targets = at::tensor({2, 0, 5}, at::kLong);
+  const KeptTokens kept{.ids = at::tensor({1, 2, 4, 0, 2}, at::kInt),
+                        .counts = at::tensor({3, 2, 0}, at::kLong)};
+  check_gradients(
+      [&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7, kept).logprobs; },
+      {random_double({3, 4}, 12), random_double({6, 4}, 13)});
+  check_gradients(
+      [&](const Inputs& in) { return token_logprobs(in[0], in[1], targets, 0.7, kept).entropies; },
+      {random_double({3, 4}, 14), random_double({6, 4}, 15)});
+}
+
+TEST(KeptTokens, AllOfTheVocabularyIsTheSameBitsAsNoSet) {
+  const at::Tensor hidden = random_double({5, 6}, 24).to(at::kFloat),
+                   weight = random_double({2500, 6}, 25).to(at::kFloat),
+                   targets = at::randint(0, 2500, {5}, at::kLong);
+  const KeptTokens all{.ids = at::arange(2500, at::kInt).repeat({5}),
+                       .counts = at::full({5}, 2500, at::kLong)};
+  const TokenLogprobs with = token_logprobs(hidden, weight, targets, 1.0, all),
+                      without = token_logprobs(hidden, weight, targets, 1.0);
+  EXPECT_TRUE(at::equal(with.logprobs, without.logprobs));
+  EXPECT_TRUE(at::equal(with.entropies, without.entropies));
+}
+
+TEST(KeptTokens, ATargetOutsideItsSetIsABug) {
+  const at::Tensor hidden = random_double({1, 4}, 26), weight = random_double({6, 4}, 27);
+  const KeptTokens kept{.ids = at::tensor({1, 2}, at::kInt), .counts = at::tensor({2}, at::kLong)};
+  EXPECT_THROW(token_logprobs(hidden, weight, at::tensor({3}, at::kLong), 1.0, kept),
+               core::InternalError);
+}
+
 // The elementwise operations in float32 and bfloat16 against float64: sizes beside vector widths.
 TEST(Ops, EveryDtypeAgreesWithFloat64) {
-  const auto tables = rotary_tables(at::arange(130, at::kLong), rope_frequencies({.theta = 100.0}, 6));
+  const auto tables =
+      rotary_tables(at::arange(130, at::kLong), rope_frequencies({.theta = 100.0}, 6));
   const struct {
     const char* name;
     std::function<at::Tensor(const Inputs&)> f;

@@ -57,6 +57,91 @@ TEST(Engine, LogprobsAreTheTrainersOwn) {
   }
 }
 
+// The trainer's hidden states of a prompt and its completion.
+at::Tensor trainers_states(const policy::Model& model, const std::vector<int64_t>& tokens,
+                           const at::Tensor& experts = {}) {
+  const at::NoGradGuard no_grad;
+  const auto total = static_cast<int64_t>(tokens.size());
+  return model.forward({.token_ids = at::tensor(tokens),
+                        .positions = at::arange(total, at::kLong),
+                        .cu_seqlens = {0, static_cast<int32_t>(total)},
+                        .experts = experts});
+}
+
+std::vector<int64_t> tokens_of(const data::Prompt& prompt, const data::Completion& completion) {
+  std::vector<int64_t> tokens(prompt.token_ids.begin(), prompt.token_ids.end());
+  tokens.insert(tokens.end(), completion.token_ids.begin(), completion.token_ids.end());
+  return tokens;
+}
+
+// From the trainer's logits in float64: the most likely tokens until their mass reaches top_p.
+std::set<int32_t> nucleus(const at::Tensor& logits, double top_p) {
+  const at::Tensor p = at::softmax(logits.to(at::kDouble), 0);
+  const auto [sorted, order] = p.sort(/*stable=*/true, 0, /*descending=*/true);
+  std::set<int32_t> kept;
+  double mass = 0;
+  for (int64_t i = 0; mass < top_p; ++i) {
+    kept.insert(static_cast<int32_t>(order[i].item<int64_t>()));
+    mass += sorted[i].item<double>();
+  }
+  return kept;
+}
+
+TEST(Engine, RecordsTheTokensThatTopPLeft) {
+  World world;
+  const auto groups = world.run(some_prompts(5), {.rule = {.top_p = 0.7},
+                                                  .num_generations = 3,
+                                                  .max_completion_length = 20,
+                                                  .keep_sampling_mask = true});
+  for (const data::Group& group : groups) {
+    for (const data::Completion& completion : group.completions) {
+      const at::Tensor hidden = trainers_states(world.model, tokens_of(group.prompt, completion));
+      ASSERT_EQ(completion.kept_counts.size(), completion.token_ids.size());
+      auto first = completion.kept_ids.begin();
+      for (size_t i = 0; i < completion.token_ids.size(); ++i) {
+        const auto row = static_cast<int64_t>(group.prompt.token_ids.size() + i) - 1;
+        const std::vector<int32_t> kept(first, first + completion.kept_counts[i]);
+        first += completion.kept_counts[i];
+        EXPECT_TRUE(std::is_sorted(kept.begin(), kept.end()));
+        EXPECT_EQ(std::set<int32_t>(kept.begin(), kept.end()),
+                  nucleus(at::mv(world.model.output_weight(), hidden[row]), 0.7));
+      }
+      EXPECT_EQ(first, completion.kept_ids.end());
+    }
+  }
+  // Nothing left out: no ids; not asked for: no counts.
+  const auto whole = world.run(some_prompts(1), {.keep_sampling_mask = true});
+  EXPECT_TRUE(whole[0].completions[0].kept_ids.empty());
+  EXPECT_EQ(whole[0].completions[0].kept_counts.size(), whole[0].completions[0].token_ids.size());
+  EXPECT_TRUE(world.run(some_prompts(1), {})[0].completions[0].kept_counts.empty());
+}
+
+TEST(Engine, RecordsTheExpertsOfEveryTokenButTheLast) {
+  World world;
+  const SampleOptions options{
+      .num_generations = 3, .max_completion_length = 20, .keep_routing = true};
+  const auto groups = world.run(some_prompts(5), options);
+  // Preempted, in chunks, with guesses asked for: the same record.
+  Engine tight(world.model, world.tokenizer,
+               {.kv_cache_bytes = 8 * 16 * 24 * 2 * 4, .prefill_tokens_max = 3, .guess_tokens = 3});
+  const auto again = tight.generate(some_prompts(5), options);
+  for (size_t i = 0; i < groups.size(); ++i) {
+    for (size_t j = 0; j < 3; ++j) {
+      const data::Completion& completion = groups[i].completions[j];
+      EXPECT_EQ(completion.experts, again[i].completions[j].experts);
+      const std::vector<int64_t> tokens = tokens_of(groups[i].prompt, completion);
+      const auto total = static_cast<int64_t>(tokens.size());
+      ASSERT_EQ(static_cast<int64_t>(completion.experts.size()), total * 2);
+      const at::Tensor recorded = at::tensor(completion.experts, at::kShort).view({total, 2});
+      EXPECT_TRUE(recorded.narrow(0, 0, total - 1).ge(0).all().item<bool>());
+      EXPECT_TRUE(recorded[total - 1].eq(-1).all().item<bool>());
+      // On-policy the trainer chooses the same.
+      EXPECT_TRUE(at::equal(trainers_states(world.model, tokens, recorded),
+                            trainers_states(world.model, tokens)));
+    }
+  }
+}
+
 // The bytes that the tiny model's cache takes for a block of sixteen tokens.
 constexpr int64_t kBlockBytes = 16 * 24 * 2 * 4;
 
