@@ -29,8 +29,8 @@ constexpr Tables kTables = make_tables();
 
 }  // namespace
 
-uint32_t crc32c(std::string_view bytes) {
-  uint32_t crc = 0xffffffffu;
+uint32_t crc32c(std::string_view bytes, uint32_t before) {
+  uint32_t crc = ~before;
   size_t i = 0;
   for (; i + 8 <= bytes.size(); i += 8) {
     uint32_t low, high;  // little-endian, as every machine that LibTorch runs on

@@ -1,5 +1,7 @@
 #include "recipes/trainer_state.h"
 
+#include <fstream>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -12,9 +14,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Part by part: a map of the whole file would count as this process's memory.
 uint32_t checksum(const fs::path& path) {
-  const core::MappedFile file(path, "checkpoint");
-  return core::crc32c({reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()});
+  constexpr size_t kPartBytes = 1 << 20;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) core::throw_user("cannot read the checkpoint {}", path.string());
+  std::string part(kPartBytes, ' ');
+  uint32_t crc = 0;
+  while (file.read(part.data(), kPartBytes), file.gcount() > 0)
+    crc = core::crc32c({part.data(), static_cast<size_t>(file.gcount())}, crc);
+  if (file.bad()) core::throw_run("cannot read the checkpoint {}", path.string());
+  return crc;
 }
 
 void check_tensors_file(const fs::path& path, const data::Json& state) {

@@ -42,6 +42,7 @@ TEST(Crc32c, EqualsTheRfcsExamples) {
   EXPECT_EQ(crc32c(descending), 0x113fdb5cu);
   EXPECT_EQ(crc32c("123456789"), 0xe3069283u);
   EXPECT_EQ(crc32c(""), 0u);
+  EXPECT_EQ(crc32c("56789", crc32c("1234")), crc32c("123456789"));
 }
 
 TEST(Tfrecord, FramesLengthAndMaskedCrcs) {
