@@ -27,8 +27,9 @@ struct FailedUpdate {
   const grpo::TrainBatch& batch;
 };
 
-// Writes `dumps`/STEP-UPDATE: recipe.toml, a Hugging Face folder with the weights in float32,
-// batch.safetensors and dump.json. Returns the folder. Throws RunError where it cannot be written.
+// Writes `dumps`/STEP-UPDATE: recipe.toml, a Hugging Face folder with the weights as the forward
+// pass took them (adapters merged), batch.safetensors and dump.json. Returns the folder. Throws
+// RunError where it cannot be written.
 std::filesystem::path write_dump(const std::filesystem::path& dumps, const GrpoRecipe& recipe,
                                  const policy::Model& model, const FailedUpdate& update);
 
