@@ -1,6 +1,6 @@
 """`ponder bench step` beside plain PyTorch and TRL on the same work, taking turns in one run; writes docs/results/step.md.
 
-usage: step.py PONDER PEER_PYTHON MODEL [TINY_MODEL] [--rounds N] [--micro-batches N] [--out FILE]
+usage: step.py PONDER PEER_PYTHON MODEL [TINY_MODEL] [--rounds N] [--micro-batches N] [--trl-steps N] [--skip ...] [--out FILE]
 PEER_PYTHON has torch, transformers, trl and datasets. MODEL is a Hugging Face folder such as SmolLM2-135M, TINY_MODEL a
 small DeepSeek-V3. Best of the rounds.
 """
@@ -19,6 +19,7 @@ parser.add_argument("model")
 parser.add_argument("tiny", nargs="?")
 parser.add_argument("--rounds", type=int, default=2)
 parser.add_argument("--micro-batches", type=int, default=0, help="of our update; PyTorch gets as many tokens; 0: all")
+parser.add_argument("--trl-steps", default="1", help="of TRL, timed after one that is not; 0: that first one is timed")
 parser.add_argument("--skip", default="", help="of train,grpo,tiny")
 parser.add_argument("--out", default="docs/results/step.md")
 a = parser.parse_args()
@@ -85,7 +86,7 @@ def train_table():
 
 def grpo_table(title, model, words, precision, micro):
     ours_words = [a.ponder, "bench", "step", "--grpo", "--model", model, "--repetitions", "2"] + words
-    found = side_by_side(ours_words, [("TRL", "trl_step.py", [model, precision, micro, "1"])])
+    found = side_by_side(ours_words, [("TRL", "trl_step.py", [model, precision, micro, a.trl_steps])])
     ours, peer = found["ponder"], found["TRL"]
     lines = [f"## {title}", "", "| | sample, s | reference, s | train, s | step, s | peak memory, GiB |", "|---|---|---|---|---|---|"]
     for name, r in found.items():
@@ -101,10 +102,11 @@ page = ["# A training step", "", f"`bench/step.py` on {os.cpu_count()} cores of 
 if "train" not in a.skip:
     page += train_table()
 if "grpo" not in a.skip:
-    page += grpo_table("A GRPO step, 8 prompts × 8 completions, lengths 1:8", a.model, ["--spread", "8"], "bf16", "8")
+    page += grpo_table("A GRPO step, 8 prompts × 8 completions, lengths 1:8, bfloat16, with a reference", a.model, ["--spread", "8"], "bf16", "8")
 if a.tiny and "tiny" not in a.skip:
-    page += grpo_table("A GRPO step of a 5 M DeepSeek-V3, 32 × 8, float32", a.tiny,
-                       ["--bf16", "false", "--prompts", "32", "--prompt-tokens", "32", "--new-tokens", "64", "--spread", "1",
-                        "--beta", "0", "--train-tokens-max", "8192"], "fp32", "32")
+    for beta in ("0", "0.04"):
+        page += grpo_table(f"A GRPO step of a 5 M DeepSeek-V3, 32 × 8, float32, {'with a reference' if beta != '0' else 'no reference'}", a.tiny,
+                           ["--bf16", "false", "--prompts", "32", "--prompt-tokens", "32", "--new-tokens", "64", "--spread", "1",
+                            "--beta", beta, "--train-tokens-max", "8192"], "fp32", "32")
 with open(a.out, "w") as out:
     out.write("\n".join(page))

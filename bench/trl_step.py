@@ -2,7 +2,7 @@
 each completion the same length (an end-of-sequence token is forced there and forbidden before). Prints one JSON line.
 
 usage: trl_step.py MODEL OURS.json [bf16|fp32] [MICRO_BATCH] [STEPS]
-OURS.json is what `ponder bench step --grpo` printed. Weights in bfloat16 or float32; no gradient checkpointing, which
+STEPS are timed after one that is not; 0: that one is timed. OURS.json is what `ponder bench step --grpo` printed. Weights in bfloat16 or float32; no gradient checkpointing, which
 makes TRL faster.
 """
 import json
@@ -115,8 +115,9 @@ with open(os.devnull, "w") as quiet:
     trainer.train()
     sys.stdout = out
 mean = [h["completions/mean_length"] for h in trainer.state.log_history if "completions/mean_length" in h][-1]
-best = min(done[1:], key=lambda d: d["total"])
+timed_steps = done[1:] or done
+best = min(timed_steps, key=lambda d: d["total"])
 best["train"] = best.pop("steps") - best.pop("rollout")
-print(json.dumps({"precision": precision, "micro_batch": micro, "seconds": best, "steps_seconds": [d["total"] for d in done[1:]],
+print(json.dumps({"precision": precision, "micro_batch": micro, "seconds": best, "steps_seconds": [d["total"] for d in timed_steps],
                   "mean_length": mean, "wanted_mean_length": lengths.float().mean().item(), "torch": torch.__version__,
                   "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
