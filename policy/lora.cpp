@@ -39,6 +39,15 @@ at::Tensor initial_a(const Linear& linear, int64_t rank, uint64_t seed) {
   return values.to(linear.weight.scalar_type());
 }
 
+// PEFT 0.21 takes every target module of a DeepSeek model whose name ends so for a part of
+// transformers' fused experts, dense and shared MLPs too. Named as a target parameter, such a
+// linear's weight gets an adapter of the same shape under the same name.
+bool taken_for_experts(const std::string& name, const ModelConfig& config) {
+  if (!config.model_type.starts_with("deepseek")) return false;
+  const std::string last = last_part(name);
+  return last == "gate_proj" || last == "up_proj" || last == "down_proj";
+}
+
 void check_targets(const std::vector<std::string>& wanted, const std::set<std::string>& known) {
   for (const std::string& target : wanted) {
     if (target == kAll || known.contains(target)) continue;
@@ -108,13 +117,16 @@ void save_lora(const Model& model, const std::filesystem::path& base,
                const std::filesystem::path& dir) {
   PONDER_CHECK(!model.adapters().empty(), "[save_lora] the model has no adapters");
   NamedTensors tensors;
-  std::set<std::string> targets;
+  std::set<std::string> targets, parameters;
   for (const auto& adapter : model.adapters()) {
     const std::string prefix = "base_model.model." + adapter->name;
     tensors.emplace_back(prefix + ".lora_A.weight", adapter->a.detach());
     tensors.emplace_back(prefix + ".lora_B.weight", adapter->b.detach());
     // Whole names: by a last part alone PEFT would also look for adapters of routed experts.
-    targets.insert(adapter->name);
+    if (taken_for_experts(adapter->name, model.config()))
+      parameters.insert(adapter->name + ".weight");
+    else
+      targets.insert(adapter->name);
   }
   const Adapter& first = *model.adapters().front();
   const int64_t rank = first.a.size(0);
@@ -125,6 +137,7 @@ void save_lora(const Model& model, const std::filesystem::path& base,
                                  {"lora_alpha", first.scaling * static_cast<double>(rank)},
                                  {"lora_dropout", 0.0},
                                  {"target_modules", targets},
+                                 {"target_parameters", parameters},
                                  {"bias", "none"},
                                  {"fan_in_fan_out", false},
                                  {"init_lora_weights", true},
