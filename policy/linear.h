@@ -35,6 +35,10 @@ struct Linear {
   std::shared_ptr<Adapter> adapter = {};  // null: none; trained in the weight's own dtype
 
   bool defined() const { return weight.defined(); }
+  // x times the weight and nothing else.
+  bool plain() const {
+    return !adapter && !bias.defined() && precision == LinearPrecision::kAsStored;
+  }
 
   // x [..., in] -> [..., out] in x's dtype, with graph. The bias is added in x's
   // dtype. Where gradients are off an adapter is taken as merged.

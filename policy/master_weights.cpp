@@ -56,16 +56,34 @@ PONDER_SIMD double squares(const T* x, int64_t begin, int64_t end) {
 
 }  // namespace
 
+int64_t GradientBuffer::reserve(int64_t count) {
+  constexpr int64_t kCacheLine = 64 / sizeof(float);
+  const int64_t place = size_;
+  size_ += (count + kCacheLine - 1) / kCacheLine * kCacheLine;
+  return place;
+}
+
+at::Tensor GradientBuffer::at(int64_t place, at::IntArrayRef shape) {
+  if (!values_.defined()) values_ = at::empty({size_}, at::kFloat);
+  return values_.narrow(0, place, c10::multiply_integers(shape)).view(shape);
+}
+
+void GradientBuffer::release() {
+  values_ = at::Tensor();
+}
+
 struct GradientSum::State {
+  std::shared_ptr<GradientBuffer> buffer;
+  int64_t place;
   at::Tensor sum;
 
   void add(const at::Tensor& grad) {
-    if (!sum.defined()) {
-      sum = grad;
-      return;
+    if (sum.defined()) {
+      sum.add_(grad);
+    } else {
+      sum = buffer->at(place, grad.sizes());
+      sum.copy_(grad);
     }
-    if (sum.scalar_type() != at::kFloat) sum = sum.to(at::kFloat);
-    sum.add_(grad);
   }
 };
 
@@ -84,9 +102,11 @@ struct TakeGradient : torch::autograd::PostAccumulateGradHook {
 
 }  // namespace
 
-GradientSum::GradientSum(const at::Tensor& parameter) : parameter_(parameter) {
+GradientSum::GradientSum(const at::Tensor& parameter, const std::shared_ptr<GradientBuffer>& buffer)
+    : parameter_(parameter) {
   if (parameter.scalar_type() != at::kBFloat16) return;
-  state_ = std::make_shared<State>();
+  state_ = std::make_shared<State>(
+      State{.buffer = buffer, .place = buffer->reserve(parameter.numel()), .sum = {}});
   torch::autograd::impl::set_post_acc_grad_hooks(parameter_,
                                                  std::make_unique<TakeGradient<State>>(state_));
 }
@@ -99,7 +119,10 @@ GradientSum::GradientSum(GradientSum&&) noexcept = default;
 GradientSum& GradientSum::operator=(GradientSum&&) noexcept = default;
 
 at::Tensor GradientSum::take() {
-  if (state_) return std::exchange(state_->sum, at::Tensor());
+  if (state_) {
+    state_->buffer->release();
+    return std::exchange(state_->sum, at::Tensor());
+  }
   const at::Tensor grad = parameter_.grad();
   parameter_.mutable_grad() = at::Tensor();
   return grad;

@@ -10,17 +10,33 @@
 
 namespace ponder::policy {
 
-// Adds up one parameter's gradients over micro-batches. A bfloat16 parameter's sum is float32 from
-// the second on: autograd's own gradient is taken away as soon as backward has made it. REQUIRES:
-// the parameter is a leaf that needs a gradient.
+// Where the sums of many parameters' gradients lie: one float32 buffer, there from the first
+// gradient until the first sum is taken. One block of its own, because hundreds that come and go
+// between activations leave memory full of holes.
+class GradientBuffer {
+ public:
+  // Room for `count` values: its place.
+  int64_t reserve(int64_t count);
+  at::Tensor at(int64_t place, at::IntArrayRef shape);
+  void release();
+
+ private:
+  int64_t size_ = 0;
+  at::Tensor values_;
+};
+
+// Adds up one parameter's gradients over micro-batches, a bfloat16 parameter's in float32:
+// autograd's own gradient is taken away as soon as backward has made it. REQUIRES: the parameter is
+// a leaf that needs a gradient.
 class GradientSum {
  public:
-  explicit GradientSum(const at::Tensor& parameter);
+  GradientSum(const at::Tensor& parameter, const std::shared_ptr<GradientBuffer>& buffer);
   ~GradientSum();
   GradientSum(GradientSum&&) noexcept;
   GradientSum& operator=(GradientSum&&) noexcept;
 
-  // The sum so far, in float32 or the parameter's dtype; undefined: none. Empties it.
+  // The sum so far; undefined: none. Empties it. REQUIRES: all sums of a buffer are taken before a
+  // further gradient comes.
   at::Tensor take();
 
  private:

@@ -69,7 +69,9 @@ Mlp build_mlp(ParameterMaker& make, const std::string& prefix, int64_t hidden, i
 }
 
 at::Tensor mlp_forward(const Mlp& mlp, const at::Tensor& x) {
-  return mlp.down_proj(swiglu(mlp.gate_proj(x), mlp.up_proj(x)));
+  const at::Tensor gate = mlp.gate_proj(x), up = mlp.up_proj(x);
+  if (mlp.down_proj.plain()) return swiglu_linear(gate, up, mlp.down_proj.weight);
+  return mlp.down_proj(swiglu(gate, up));
 }
 
 MoeLayer build_moe(ParameterMaker& make, const ModelConfig& config, const std::string& prefix) {

@@ -141,31 +141,56 @@ struct GatherRows : Function<GatherRows> {
 // Elements that one thread takes at least.
 constexpr int64_t kGrainElements = 1 << 14;
 
+at::Tensor swiglu_of(const at::Tensor& gate, const at::Tensor& up) {
+  at::Tensor y = at::empty_like(gate);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu", [&] {
+    const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>();
+    auto* out = y.data_ptr<scalar_t>();
+    at::parallel_for(0, gate.numel(), kGrainElements,
+                     [&](int64_t begin, int64_t end) { kernels::swiglu(a, b, out, begin, end); });
+  });
+  return y;
+}
+
+// Gradients of gate and up from that of their swiglu.
+variable_list swiglu_gradients(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& g) {
+  at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
+  AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu_backward", [&] {
+    const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>(),
+               *d = g.const_data_ptr<scalar_t>();
+    auto *da = dgate.data_ptr<scalar_t>(), *db = dup.data_ptr<scalar_t>();
+    at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
+      kernels::swiglu_backward(a, b, d, da, db, begin, end);
+    });
+  });
+  return {dgate, dup};
+}
+
 struct Swiglu : Function<Swiglu> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up) {
-    at::Tensor y = at::empty_like(gate);
-    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu", [&] {
-      const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>();
-      auto* out = y.data_ptr<scalar_t>();
-      at::parallel_for(0, gate.numel(), kGrainElements,
-                       [&](int64_t begin, int64_t end) { kernels::swiglu(a, b, out, begin, end); });
-    });
     ctx->save_for_backward({gate, up});
-    return y;
+    return swiglu_of(gate, up);
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
-    const at::Tensor &gate = saved[0], &up = saved[1], g = grads[0].contiguous();
-    at::Tensor dgate = at::empty_like(gate), dup = at::empty_like(up);
-    AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, gate.scalar_type(), "swiglu_backward", [&] {
-      const auto *a = gate.const_data_ptr<scalar_t>(), *b = up.const_data_ptr<scalar_t>(),
-                 *d = g.const_data_ptr<scalar_t>();
-      auto *da = dgate.data_ptr<scalar_t>(), *db = dup.data_ptr<scalar_t>();
-      at::parallel_for(0, gate.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
-        kernels::swiglu_backward(a, b, d, da, db, begin, end);
-      });
-    });
-    return {dgate, dup};
+    return swiglu_gradients(saved[0], saved[1], grads[0].contiguous());
+  }
+};
+
+struct SwigluLinear : Function<SwigluLinear> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up,
+                            const at::Tensor& weight) {
+    ctx->save_for_backward({gate, up, weight});
+    return at::linear(swiglu_of(gate, up), weight);
+  }
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const auto saved = ctx->get_saved_variables();
+    const at::Tensor &gate = saved[0], &up = saved[1], &weight = saved[2];
+    at::Tensor dweight;
+    if (ctx->needs_input_grad(2)) dweight = at::mm(grads[0].t(), swiglu_of(gate, up));
+    variable_list out = swiglu_gradients(gate, up, at::mm(grads[0], weight));
+    out.push_back(dweight);
+    return out;
   }
 };
 
@@ -194,6 +219,10 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   return Swiglu::apply(gate.contiguous(), up.contiguous());
+}
+
+at::Tensor swiglu_linear(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& weight) {
+  return SwigluLinear::apply(gate.contiguous(), up.contiguous(), weight);
 }
 
 }  // namespace ponder::policy

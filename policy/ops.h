@@ -33,6 +33,10 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 // silu(gate) * up, elementwise.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 
+// linear(swiglu(gate, up), weight) that keeps gate and up alone for backward, which multiplies them
+// again. weight [out, in].
+at::Tensor swiglu_linear(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& weight);
+
 // Log-probability (nats) of each target and the entropy of its distribution, without a [tokens,
 // vocabulary] tensor: the logits are made, used and dropped block by block (token_logprobs.cpp),
 // and made again in backward.

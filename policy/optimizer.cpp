@@ -45,6 +45,7 @@ double learning_rate_at(const OptimizerOptions& o, int64_t update, int64_t total
 
 AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options)
     : options_(options) {
+  const auto buffer = std::make_shared<GradientBuffer>();
   for (const bool decayed : {true, false}) {
     for (const Parameter& p : parameters) {
       if (!p.trainable || (p.tensor.dim() > 1) != decayed) continue;
@@ -53,7 +54,7 @@ AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options)
       const at::ScalarType moments = low ? at::kFloat : p.tensor.scalar_type();
       slots_.push_back({.name = p.name,
                         .parameter = p.tensor,
-                        .sum = GradientSum(p.tensor),
+                        .sum = GradientSum(p.tensor, buffer),
                         .exp_avg = zeros(moments),
                         .exp_avg_sq = zeros(moments),
                         .step = at::zeros({}, at::kFloat),

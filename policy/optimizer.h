@@ -31,9 +31,9 @@ struct OptimizerOptions {
 };
 void bind(core::Binder& b, OptimizerOptions& options);
 
-// The rate of update `update` (from 0) of `total`, as transformers.get_scheduler has it: update u of
-// the warm-up has u / warmup_steps of the peak, so the first has rate 0; the decay would reach its
-// end at update `total`.
+// The rate of update `update` (from 0) of `total`, as transformers.get_scheduler has it: update u
+// of the warm-up has u / warmup_steps of the peak, so the first has rate 0; the decay would reach
+// its end at update `total`.
 double learning_rate_at(const OptimizerOptions& options, int64_t update, int64_t total);
 
 // AdamW (arXiv:1711.05101) over a model's trainable parameters. float32 parameters go through

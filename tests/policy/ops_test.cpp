@@ -73,6 +73,25 @@ TEST(Swiglu, GradientsAreThoseOfDifferences) {
                   {random_double({3, 4}, 8), random_double({3, 4}, 9)});
 }
 
+TEST(SwigluLinear, IsSwigluThenLinear) {
+  Inputs fused = {random_double({5, 4}, 8), random_double({5, 4}, 9), random_double({3, 4}, 10)},
+         apart = fused;
+  for (Inputs* inputs : {&fused, &apart})
+    for (at::Tensor& x : *inputs) x = x.clone().requires_grad_();
+  const at::Tensor got = swiglu_linear(fused[0], fused[1], fused[2]);
+  const at::Tensor want = at::linear(swiglu(apart[0], apart[1]), apart[2]);
+  EXPECT_TRUE(at::equal(got.detach(), want.detach()));
+  const at::Tensor g = random_double({5, 3}, 11);
+  (got * g).sum().backward();
+  (want * g).sum().backward();
+  for (size_t i = 0; i < fused.size(); ++i)
+    EXPECT_TRUE(at::allclose(fused[i].grad(), apart[i].grad(), 1e-12, 1e-12));
+  fused[2].requires_grad_(false);  // a frozen weight takes part all the same
+  fused[0].mutable_grad() = at::Tensor();
+  (swiglu_linear(fused[0], fused[1], fused[2]) * g).sum().backward();
+  EXPECT_TRUE(at::allclose(fused[0].grad(), apart[0].grad(), 1e-12, 1e-12));
+}
+
 TEST(TokenLogprobs, EqualLogSoftmaxAndEntropy) {
   const at::Tensor hidden = random_double({9, 5}, 10), weight = random_double({11, 5}, 11);
   const at::Tensor targets = at::randint(0, 11, {9}, at::kLong);
