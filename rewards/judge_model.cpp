@@ -5,11 +5,11 @@
 #include <cstdlib>
 #include <thread>
 
-#include <httplib.h>
 #include <re2/re2.h>
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/http_client.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -26,6 +26,7 @@ constexpr const char* kJudgePrompt =
     "Say in one or two sentences what is right and what is wrong. Then write a last line of the "
     "form\nScore: N\nwith N from 0 (useless) to 10 (perfect).";
 constexpr std::string_view kEndMarker = "</answer_to_grade>";
+constexpr const char* kPath = "/chat/completions";
 constexpr auto kFirstPause = std::chrono::milliseconds(250);  // before a retry; doubles
 
 // One pass: what is put in is not looked at again.
@@ -81,11 +82,10 @@ void bind(core::Binder& b, JudgeOptions& o) {
 }
 
 JudgeModel::JudgeModel(const JudgeOptions& options) : options_(options) {
-  static const re2::RE2 form(R"((https?://[^/\s]+)(/[^\s?#]*)?)");
-  if (!re2::RE2::FullMatch(options.url, form, &host_, &path_))
+  static const re2::RE2 form(R"(https?://[^/\s]+(/[^\s?#]*)?)");
+  if (!re2::RE2::FullMatch(options.url, form))
     core::throw_user("judge: url: expected http://HOST[:PORT][/v1], found \"{}\"", options.url);
-  while (path_.ends_with('/')) path_.pop_back();
-  path_ += "/chat/completions";
+  while (options_.url.ends_with('/')) options_.url.pop_back();
   pattern_ = std::make_unique<re2::RE2>(options.pattern, re2::RE2::Quiet);
   if (!pattern_->ok()) core::throw_user("judge: pattern: {}", pattern_->error());
   if (pattern_->NumberOfCapturingGroups() < 1)
@@ -137,40 +137,30 @@ Judgement JudgeModel::verdict(const std::string& reply) const {
 }
 
 // `again`: another attempt may help.
-Judgement JudgeModel::attempt(const std::string& body, bool* again) const {
-  httplib::Client client(host_);
-  const auto deadline = std::chrono::microseconds(static_cast<int64_t>(options_.deadline_s * 1e6));
-  client.set_connection_timeout(deadline);
-  client.set_read_timeout(deadline);
-  client.set_write_timeout(deadline);
-  httplib::Headers headers;
-  if (!key_.empty()) headers.emplace("Authorization", "Bearer " + key_);
-  const httplib::Result result = client.Post(path_.c_str(), headers, body, "application/json");
-  *again = true;
-  if (!result) {
-    const bool late = result.error() == httplib::Error::Read ||
-                      result.error() == httplib::Error::ConnectionTimeout;
-    return failed(late ? ScoreStatus::kTimeout : ScoreStatus::kCrashed,
-                  fmt::format("{}{}: {}", host_, path_, httplib::to_string(result.error())));
+Judgement JudgeModel::attempt(core::HttpClient& client, const std::string& body,
+                              bool* again) const {
+  const core::HttpAnswer answer = client.ask(kPath, body);
+  *again = answer.ok() || answer.worth_another_try();
+  if (!answer.ok()) {
+    return failed(
+        answer.late ? ScoreStatus::kTimeout : ScoreStatus::kCrashed,
+        fmt::format("{}{}: {}", options_.url, kPath, text::shortened(answer.problem, 120)));
   }
-  if (result->status != 200) {
-    *again = result->status == 429 || result->status >= 500;
-    return failed(ScoreStatus::kCrashed,
-                  fmt::format("{}{}: status {}: {}", host_, path_, result->status,
-                              text::shortened(result->body, 120)));
-  }
-  return verdict(result->body);
+  return verdict(answer.body);
 }
 
 Judgement JudgeModel::judge(const data::Prompt& prompt, const data::Completion& completion) const {
   const auto begin = std::chrono::steady_clock::now();
   const std::string body = request_body(prompt, completion);
+  const auto deadline = std::chrono::milliseconds(static_cast<int64_t>(options_.deadline_s * 1e3));
+  core::HttpClient client(
+      {.url = options_.url, .api_key = key_, .connect_timeout = deadline, .timeout = deadline});
   Judgement judgement;
   int64_t tries = 0;
   for (bool again = true; again && !judgement.value && tries <= options_.retries; ++tries) {
     if (tries > 0)
       std::this_thread::sleep_for(kFirstPause * (1 << std::min<int64_t>(tries - 1, 6)));
-    judgement = attempt(body, &again);
+    judgement = attempt(client, body, &again);
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - begin;
   const std::lock_guard lock(mutex_);

@@ -11,6 +11,9 @@
 namespace re2 {
 class RE2;
 }
+namespace ponder::core {
+class HttpClient;
+}
 
 namespace ponder::rewards {
 
@@ -21,8 +24,8 @@ struct JudgeOptions {
   std::string prompt_file;  // a text with {prompt}, {completion} and {answer}; empty: our own
   std::string pattern =
       R"((?i)\bscore\b[^\w-]*(-?\d+(?:\.\d+)?))";  // RE2; its last match's first group is the score
-  double low = 0, high = 10;                   // scores outside are no verdicts
-  double ok_from = 0.5;                        // the status is ok from this reward on
+  double low = 0, high = 10;                       // scores outside are no verdicts
+  double ok_from = 0.5;                            // the status is ok from this reward on
   int64_t max_tokens = 512;
   double temperature = 0;
   std::string key_env = "OPENAI_API_KEY";  // the environment variable with the server's key
@@ -48,11 +51,11 @@ class JudgeModel : public Reward {
 
  private:
   std::string request_body(const data::Prompt& prompt, const data::Completion& completion) const;
-  Judgement attempt(const std::string& body, bool* again) const;
+  Judgement attempt(core::HttpClient& client, const std::string& body, bool* again) const;
   Judgement verdict(const std::string& reply) const;
 
   JudgeOptions options_;
-  std::string host_, path_, template_, key_;
+  std::string template_, key_;
   std::unique_ptr<re2::RE2> pattern_;
   mutable std::mutex mutex_;
   mutable std::map<std::string, double> metrics_;  // guarded by mutex_

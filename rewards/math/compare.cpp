@@ -29,7 +29,7 @@ class Comparison {
   std::vector<Item> members(Item item) const;
   bool same_collections(Item gold, Item answer);
   bool same_ordered(const std::vector<Item>& gold, const std::vector<Item>& answer);
-  bool same_unordered(const std::vector<Item>& gold, const std::vector<Item>& answer);
+  bool same_unordered(Item gold, Item answer);
   bool same_tuples(Item gold, Item answer);
   bool same_matrices(int gold, int answer);
   bool same_ratios(Item gold, Item answer);
@@ -89,14 +89,22 @@ bool Comparison::same_ordered(const std::vector<Item>& gold, const std::vector<I
   return true;
 }
 
-bool Comparison::same_unordered(const std::vector<Item>& gold, const std::vector<Item>& answer) {
-  if (gold.size() > kMaxUnordered || answer.size() > kMaxUnordered)
-    return same_ordered(gold, answer);
-  std::vector<char> used(answer.size(), 0);
-  for (const Item& wanted : gold) {
+// In any order. {1, 1} is the set {1} and "1 or 1" is 1, but the list 1, 1 says something else.
+bool Comparison::same_unordered(Item gold, Item answer) {
+  const auto is_list = [&](Item item) {
+    const Node& node = at(item);
+    return node.op == Op::kList && node.value != kOr && node.value != kLogicalOr;
+  };
+  const bool sets = !is_list(gold) && !is_list(answer);
+  const std::vector<Item> wanted = members(gold), given = members(answer);
+  if (!sets && wanted.size() != given.size()) return false;
+  if (wanted.size() > kMaxUnordered || given.size() > kMaxUnordered)
+    return same_ordered(wanted, given);
+  std::vector<char> used(given.size(), 0);
+  for (const Item& one : wanted) {
     bool found = false;
-    for (size_t i = 0; i < answer.size(); ++i) {
-      if ((used[i] && found) || !same(wanted, answer[i])) continue;
+    for (size_t i = 0; i < given.size() && (sets || !found); ++i) {
+      if ((used[i] && (found || !sets)) || !same(one, given[i])) continue;
       used[i] = 1;
       found = true;
     }
@@ -121,7 +129,7 @@ bool Comparison::same_collections(Item gold, Item answer) {
     };
     return at(gold).count > 1 && same_ordered(parts(gold), parts(answer));
   }
-  return same_unordered(members(gold), members(answer));
+  return same_unordered(gold, answer);
 }
 
 bool Comparison::same_tuples(Item gold, Item answer) {
@@ -397,8 +405,7 @@ bool Comparison::same(Item gold, Item answer) {
   const auto sequence = [&](Item item) { return is_collection(item) || at(item).op == Op::kTuple; };
   if ((is_collection(gold) && sequence(answer)) || (is_collection(answer) && sequence(gold)))
     return same_collections(gold, answer);
-  if (is_collection(gold) || is_collection(answer))
-    return same_unordered(members(gold), members(answer));
+  if (is_collection(gold) || is_collection(answer)) return same_unordered(gold, answer);
   if (x == Op::kTuple && y == Op::kTuple) return same_tuples(gold, answer);
   if (x == Op::kRatio && y == Op::kRatio) return same_ratios(gold, answer);
   if (x == Op::kRatio || y == Op::kRatio) {
@@ -409,10 +416,12 @@ bool Comparison::same(Item gold, Item answer) {
     return same_numbers({quotient}, other);
   }
   if (x == Op::kBaseN || y == Op::kBaseN) {
-    // Digits without their base are read in the gold's base; another base is another answer.
+    // An answer without a base is read in the gold's; another base, or one where the gold has none,
+    // is another answer.
     const int left = x == Op::kBaseN ? kid(gold, 0).node : gold.node;
     const int right = y == Op::kBaseN ? kid(answer, 0).node : answer.node;
-    if (x == y && at(gold).value != at(answer).value) return false;
+    const int64_t base = x == Op::kBaseN ? at(gold).value : 10;
+    if (y == Op::kBaseN && at(answer).value != base) return false;
     if (arena_[left].op == Op::kText) return same_structure(arena_, left, right);
     return arena_[left].op == Op::kNumber && arena_[right].op == Op::kNumber &&
            same_scalar(arena_, {left}, {right}, budget_) == Same::kYes;

@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "rewards/math/boxes.h"
 #include "rewards/math/lexer_names.h"
 
 namespace ponder::rewards::math {
@@ -16,129 +17,6 @@ constexpr size_t kMaxAnchored = 2000;
 constexpr size_t kMaxFormula = 4000;
 constexpr size_t kMaxBare = 400;
 constexpr size_t kMaxStatement = 60;
-constexpr size_t kMaxGap = 80;      // between two boxes that are one list
-constexpr size_t kMaxJoined = 100;  // boxes or formulas that are one list
-
-bool is_blank(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
-bool is_letter(char c) {
-  return (c | 32) >= 'a' && (c | 32) <= 'z';
-}
-
-string_view trim(string_view text) {
-  while (!text.empty() && is_blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && is_blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-// The position of the brace that closes the group whose content starts at `start`, or npos.
-size_t closing_brace(string_view text, size_t start) {
-  int depth = 1;
-  for (size_t i = start; i < text.size(); ++i) {
-    if (text[i] == '\\') {
-      ++i;
-    } else if (text[i] == '{') {
-      ++depth;
-    } else if (text[i] == '}' && --depth == 0) {
-      return i;
-    }
-  }
-  return npos;
-}
-
-struct Box {
-  size_t start = npos, end = npos;  // of the whole command
-  string_view content;
-  bool closed = false;
-};
-
-// The last \boxed or \fbox that starts before `limit`.
-Box last_box(string_view text, size_t limit) {
-  Box box;
-  size_t start = npos, name = 0;
-  for (size_t found = limit; found > 0 && start == npos;) {
-    found = text.substr(0, found).rfind("box");
-    if (found == npos) return box;
-    if (found > 0 && text[found - 1] == '\\' && text.substr(found, 5) == "boxed") {
-      start = found - 1;
-      name = 6;
-    } else if (found > 1 && text[found - 1] == 'f' && text[found - 2] == '\\') {
-      start = found - 2;
-      name = 5;
-    }
-  }
-  if (start == npos) return box;
-  box.start = start;
-  size_t i = start + name;
-  while (i < text.size() && is_blank(text[i])) ++i;
-  if (i < text.size() && text[i] == '{') {
-    const size_t close = closing_brace(text, i + 1);
-    if (close == npos) return box;
-    box.content = text.substr(i + 1, close - i - 1);
-    box.end = close + 1;
-  } else {
-    size_t end = i;
-    while (end < text.size() && !is_blank(text[end]) && text[end] != '$' && text[end] != '}') ++end;
-    box.content = text.substr(i, end - i);
-    box.end = end;
-  }
-  box.closed = true;
-  return box;
-}
-
-// "and", ", ", "\) and \( y_2 =": nothing but a connective, formula marks and what names the next
-// value.
-bool joins(string_view gap) {
-  if (gap.size() > kMaxGap) return false;
-  bool connective = false;
-  int words = 0;
-  for (size_t i = 0; i < gap.size(); ++i) {
-    const char c = gap[i];
-    if (is_letter(c)) {
-      const size_t start = i;
-      while (i + 1 < gap.size() && is_letter(gap[i + 1])) ++i;
-      const string_view word = gap.substr(start, i + 1 - start);
-      const bool command = start > 0 && gap[start - 1] == '\\';
-      if (word == "and" || word == "or") {
-        connective = true;
-      } else if (command) {
-        if (word != "quad" && word != "qquad" && word != "text" && word != "mathrm") return false;
-      } else if (word.size() > 1 || connective) {
-        words += word.size() > 1 ? 2 : 1;
-      }
-    } else if (c == ',' || c == '&') {
-      connective = true;
-    } else if (c == '.' || c == '\n' || c == '?' || c == '!') {
-      return false;
-    }
-  }
-  return connective && words <= 2;
-}
-
-Extracted boxes(string_view text) {
-  Box box = last_box(text, text.size());
-  if (box.start == npos) return {};
-  if (!box.closed) return {Found::kMalformed, {}};
-  std::vector<string_view> contents{box.content};
-  while (contents.size() < kMaxJoined) {
-    const Box before = last_box(text, box.start);
-    if (!before.closed || before.end > box.start) break;
-    if (!joins(text.substr(before.end, box.start - before.end))) break;
-    contents.push_back(before.content);
-    box = before;
-  }
-  Extracted result{Found::kBox, {}};
-  for (size_t i = contents.size(); i-- > 0;) {
-    if (!result.text.empty()) result.text += ", ";
-    result.text += trim(contents[i]);
-  }
-  if (result.text.empty()) return {};
-  return result;
-}
 
 // Case-insensitive for lower-case ASCII needles.
 bool starts_with(string_view text, string_view needle) {
@@ -450,28 +328,6 @@ string_view last_number(string_view text) {
     return text.substr(start, end - start);
   }
   return {};
-}
-
-int count_boxes(string_view text) {
-  // Braces are matched once from the left, so that a million open boxes cost no more than one.
-  std::vector<bool> groups;  // open groups: whether each is a box's
-  int closed = 0;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\') {
-      for (string_view name : {"\\boxed{", "\\fbox{"}) {
-        if (!text.substr(i).starts_with(name)) continue;
-        groups.push_back(true);
-        i += name.size() - 2;
-      }
-      ++i;
-    } else if (text[i] == '{') {
-      groups.push_back(false);
-    } else if (text[i] == '}' && !groups.empty()) {
-      closed += groups.back() ? 1 : 0;
-      groups.pop_back();
-    }
-  }
-  return closed;
 }
 
 Extracted extract_answer(string_view completion) {

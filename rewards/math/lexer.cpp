@@ -127,7 +127,14 @@ void Lexer::decimals(Token& token) {
     while (is_digit(at(position_))) token.text += text_[position_++];
     return;
   }
-  if (at(position_) == '.' && is_digit(at(position_ + 1))) {
+  if (at(position_) == '.' && at(position_ + 1) == '(') {  // 0.(3)
+    size_t end = position_ + 2;
+    while (is_digit(at(end))) ++end;
+    if (end == position_ + 2 || at(end) != ')') return;
+    token.text += '.';
+    token.extra = text_.substr(position_ + 2, end - position_ - 2);
+    position_ = end + 1;
+  } else if (at(position_) == '.' && is_digit(at(position_ + 1))) {
     token.text += '.';
     ++position_;
     while (is_digit(at(position_))) token.text += text_[position_++];
@@ -162,6 +169,24 @@ void Lexer::number() {
   push(std::move(token));
 }
 
+// "42 million": a number word behind a value multiplies it.
+bool Lexer::scale(std::string_view word) {
+  static constexpr std::pair<std::string_view, const char*> kScales[] = {
+      {"hundred", "100"},
+      {"thousand", "1000"},
+      {"million", "1000000"},
+      {"billion", "1000000000"},
+      {"trillion", "1000000000000"}};
+  if (last_kind() != Tok::kNumber && last_kind() != Tok::kClose) return false;
+  for (const auto& [name, value] : kScales) {
+    if (word != name) continue;
+    push(Tok::kTimes);
+    push({.kind = Tok::kNumber, .text = value});
+    return true;
+  }
+  return false;
+}
+
 void Lexer::word() {
   const size_t start = position_;
   while (is_letter(at(position_))) ++position_;
@@ -170,6 +195,7 @@ void Lexer::word() {
   if (run == "in" && (at(skip_blanks(position_)) == '[' || at(skip_blanks(position_)) == '(')) {
     return push({.kind = Tok::kRelation, .rel = Rel::kIn});
   }
+  if (scale(run)) return;
   const char next = at(skip_blanks(position_));
   if (run == "U" && last_kind() == Tok::kClose && (next == '(' || next == '['))
     return push(Tok::kUnion);

@@ -31,12 +31,32 @@ void Lexer::plain_text(std::string_view content) {
     return push({.kind = Tok::kConnective, .text = std::string(word)});
   }
   if (word == "to") return push(Tok::kColon);
+  const std::string_view first = word.substr(0, word.find(' '));
+  if (scale(first)) return plain_text(word.substr(first.size()));
   const size_t next = skip_blanks(position_);
   const bool set_follows = at(next) == '(' || at(next) == '[' || looking_at("\\left", next) ||
                            looking_at("\\{", next) || looking_at("\\mathbb", next);
   if (word == "in" && last_kind() == Tok::kLetter && set_follows)
     return push({.kind = Tok::kRelation, .rel = Rel::kIn});
   push({.kind = Tok::kText, .text = std::string(content)});
+}
+
+// Behind a word of a unit, its exponent and a sign of multiplication: the m of
+// \mathrm{kg} \cdot \mathrm{m}.
+bool Lexer::behind_unit() const {
+  const std::vector<Token>& tokens = out_.tokens;
+  size_t end = tokens.size();
+  const auto is = [&](size_t back, Tok kind) {
+    return back <= end && tokens[end - back].kind == kind;
+  };
+  if (is(1, Tok::kTimes) || is(1, Tok::kSlash)) --end;
+  if (is(1, Tok::kClose) && is(2, Tok::kNumber)) {
+    const size_t inside = is(3, Tok::kMinus) ? 4 : 3;
+    if (is(inside, Tok::kOpen) && is(inside + 1, Tok::kCaret)) end -= inside + 1;
+  } else if (is(1, Tok::kNumber) && is(2, Tok::kCaret)) {
+    end -= 2;
+  }
+  return is(1, Tok::kText);
 }
 
 // What a \text{..} is read as when its content is mathematics: its braces then group where they
@@ -51,8 +71,8 @@ bool Lexer::is_mathematics(std::string_view content, Command command) const {
   if (command != Command::kTextGroup) {
     // An upright letter behind a number is a unit where there is such a unit: 5\mathrm{m}, not
     // 5\mathrm{i}.
-    const bool unit = command == Command::kFontGroup && last_kind() == Tok::kNumber &&
-                      content.size() == 1 &&
+    const bool unit = command == Command::kFontGroup &&
+                      (last_kind() == Tok::kNumber || behind_unit()) && content.size() == 1 &&
                       std::string_view("msghlLNJWVAKCTFH").find(content) != std::string_view::npos;
     return !unit;
   }

@@ -59,6 +59,8 @@ class Lexer {
   void exponent(Token& token);
   void decimals(Token& token);
   void word();
+  bool scale(std::string_view word);
+  bool behind_unit() const;
   void command();
   void run_command(const KnownName& known);
   bool is_mathematics(std::string_view content, Command command) const;

@@ -13,6 +13,7 @@
 // is not bounded by the size of the input ((a+b+c)^500).
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -26,7 +27,7 @@ struct MathOptions {
   // A decimal stands for a number that it is not exactly equal to only if it has at least this many
   // decimals and significant digits, all of them right (the last one rounded or cut): 0.333333 for
   // 1/3, never 3.14 for pi.
-  int float_rounding = 6;
+  int64_t float_rounding = 6;
   // 28% equals 28 and 0.28. Off: only 28% and 0.28.
   bool percent_equals_decimal = true;
   // A gold interval may be answered by an inequality (the other way round always holds): (5, oo) by

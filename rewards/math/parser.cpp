@@ -8,6 +8,19 @@
 #include "rewards/math/parser_impl.h"
 
 namespace ponder::rewards::math {
+namespace {
+
+// A remark with another value in it, "(or 43)", is no unit.
+bool says_more(std::string_view text) {
+  char before = ' ';
+  for (const char c : text) {
+    if (c >= '0' && c <= '9' && (before == ' ' || before == '(')) return true;  // not cm2, m^2
+    before = c;
+  }
+  return false;
+}
+
+}  // namespace
 
 int Parser::fail(std::string_view why) {
   if (failure_.empty()) failure_ = why;
@@ -92,7 +105,10 @@ int Parser::element() {
       advance();
       sides.push_back(set_expression());
     } else if (accept(Tok::kApprox)) {
-      set_expression();
+      const int value = set_expression();
+      if (failed() || sides.size() > 1 || arena_[sides[0]].op != Op::kSymbol) continue;
+      signs.push_back(Rel::kEq);  // x \approx 42
+      sides.push_back(value);
     } else {
       break;
     }
@@ -211,7 +227,7 @@ bool Parser::is_unit(int index, int depth) const {
   if (node.op == Op::kPow) return is_unit(node.a, depth + 1);
   if (node.op == Op::kDiv || node.op == Op::kMul)
     return is_unit(node.a, depth + 1) && is_unit(node.b, depth + 1);
-  return node.op == Op::kText;
+  return node.op == Op::kText && !says_more(arena_.name(node));
 }
 
 int Parser::multiply(int left, int right, bool cross) {
@@ -265,6 +281,9 @@ bool Parser::only_words_follow() const {
       case Tok::kDot:
       case Tok::kDegree:
         break;
+      case Tok::kCaret:  // cm^2
+        if (peek(++ahead).kind != Tok::kNumber) return false;
+        break;
       case Tok::kEnd_of_input:
       case Tok::kComma:
       case Tok::kConnective:
@@ -294,10 +313,11 @@ bool Parser::skip_unit(int left) {
     while (next_is(Tok::kWord) || next_is(Tok::kText) || next_is(Tok::kLetter) ||
            next_is(Tok::kSlash) || next_is(Tok::kDot)) {
       advance();
+      if (accept(Tok::kCaret)) advance();
     }
     return true;
   }
-  if (!next_is(Tok::kText)) return false;
+  if (!next_is(Tok::kText) || says_more(peek().text)) return false;
   advance();
   if (next_is(Tok::kCaret)) {
     advance();
@@ -319,7 +339,8 @@ int Parser::product() {
       if (!failed()) left = multiply(left, right, cross);
     } else if (accept(Tok::kSlash)) {
       const int right = next_is(Tok::kMinus) ? term() : factor();
-      if (!failed()) left = arena_.binary(Op::kDiv, left, right);
+      const bool unit = !failed() && is_unit(right) && !is_unit(left);  // 60 / \text{min}
+      if (!failed() && !unit) left = arena_.binary(Op::kDiv, left, right);
     } else if (next_is(Tok::kMod) || (next_opens('(') && next_is(Tok::kMod, 1))) {
       const bool bracket = next_opens('(');
       if (bracket) advance();
@@ -397,6 +418,17 @@ bool Parser::is_digits(int index) const {
          tokens_[position_ - 1].kind == Tok::kDigits;
 }
 
+// n!! = n (n - 2) (n - 4) ..: worked out for small numbers, else a function that is not known.
+int Parser::double_factorial(int base) {
+  constexpr int64_t kMax = 300;
+  int64_t n = 0;
+  if (!arena_.is_integer(base, &n) || n < 0 || n > kMax)
+    return arena_.with_kids(Op::kApply, {base}, arena_.intern("!!"));
+  mpz_class product;
+  mpz_2fac_ui(product.get_mpz_t(), static_cast<unsigned long>(n));
+  return arena_.number(mpq_class(product), 0);
+}
+
 int Parser::postfix(int base) {
   while (!failed()) {
     if (accept(Tok::kCaret)) {
@@ -404,8 +436,7 @@ int Parser::postfix(int base) {
     } else if (next_is(Tok::kBang)) {
       advance();
       if (accept(Tok::kBang)) {
-        const int64_t name = arena_.intern("!!");
-        base = arena_.with_kids(Op::kApply, {base}, name);
+        base = double_factorial(base);
       } else {
         base = arena_.unary(Op::kFactorial, base);
       }

@@ -93,6 +93,9 @@ int Parser::letter() {
       next_is(Tok::kNumber, 3) && peek(3).text == "1" && next_closes('}', 4) &&
       next_opens('(', 5) && (name == "f" || name == "g" || name == "h"))
     return inverse_call(name);
+  const bool choose = name == "C" && next_opens('(') && next_is(Tok::kNumber, 1) &&
+                      next_is(Tok::kComma, 2) && next_is(Tok::kNumber, 3) && next_closes(')', 4);
+  if (choose) return fold(Op::kBinomial);  // C(5, 2)
   const bool call =
       !name.empty() && (name[0] == 'f' || name[0] == 'g') && next_opens('(') && !peek().space;
   if (call) return apply(name);

@@ -71,6 +71,7 @@ class Parser {
   bool only_words_follow() const;
   int factor();
   int postfix(int base);
+  int double_factorial(int base);
   bool skip_ordinal();
   int power(int base);
   bool is_digits(int index) const;

@@ -43,6 +43,9 @@ size_t longest_run(std::string_view text) {
 // The letter of "C", "(C)", "C)", "(C) 12", "C. twelve"; 0 if it is no choice. `alone`: nothing
 // follows.
 char choice(std::string_view words, bool* alone) {
+  for (std::string_view lead : {"Choice ", "choice ", "Option ", "option "}) {
+    if (words.starts_with(lead)) words.remove_prefix(lead.size());
+  }
   size_t i = 0;
   const bool open = !words.empty() && words[0] == '(';
   if (open) ++i;

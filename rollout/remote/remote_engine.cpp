@@ -170,7 +170,7 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
   Work work;
   const auto ask = [&] {
     try {
-      HttpClient client(options_.client);
+      core::HttpClient client(options_.client);
       for (size_t i = work.next++; i < total; i = work.next++) {
         std::string answer = client.post(
             "/completions", request_body(prompts[i / per_prompt], options, i % per_prompt));

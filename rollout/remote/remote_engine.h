@@ -8,14 +8,14 @@
 #include <string>
 #include <vector>
 
+#include "core/http_client.h"
 #include "policy/tokenizer.h"
 #include "rollout/generator.h"
-#include "rollout/remote/http_client.h"
 
 namespace ponder::rollout::remote {
 
 struct RemoteOptions {
-  ClientOptions client;
+  core::ClientOptions client;
   std::string model;             // as the server calls it; empty: not sent
   int64_t concurrency = 32;      // requests under way at once, one a completion
   bool prompts_as_text = false;  // for servers that take no token ids (llama.cpp's)

@@ -282,6 +282,40 @@ TEST(MathClaims, NearMissesOfThemAreNot) {
   }
 }
 
+TEST(MathClaims, UnitsScalesAndSelectionsAreRead) {
+  const Pair equal[] = {
+      {"5", "5\\,\\mathrm{m}\\,\\mathrm{s}^{-1}"},
+      {"5", "5 \\mathrm{~kg} \\cdot \\mathrm{m} / \\mathrm{s}^{2}"},
+      {"5", "5 cm^2"},
+      {"42000000", "42 \\text{ million}"},
+      {"\\$2.5 \\text{ billion dollars}", "2500000000"},
+      {"10", "C(5,2)"},
+      {"6!!", "48"},
+      {"\\frac13", "0.(3)"},
+      {"C", "\\text{Option C}"},
+      {"42", "x \\approx 42"},
+      {"\\frac{639}{40}", "15\\frac{39}{40} \\text{ or } \\frac{639}{40}"},
+      {"\\{1, 2\\}", "\\{2, 1, 1\\}"},
+      {"17_8", "17"},
+      {"17", "17_{10}"},
+  };
+  for (const Pair& pair : equal)
+    EXPECT_EQ(judged(pair.gold, pair.answer), MathStatus::kRight)
+        << pair.gold << " " << pair.answer;
+  const Pair different[] = {
+      {"42", "42 \\text{ million}"},
+      {"42", "42 \\text{ (or 43)}"},
+      {"17", "17_8"},
+      {"15", "17_8"},
+      {"77", "77, 77"},
+      {"1, 2", "1, 2, 2"},
+      {"9", "C(5,2)"},
+  };
+  for (const Pair& pair : different)
+    EXPECT_NE(judged(pair.gold, pair.answer), MathStatus::kRight)
+        << pair.gold << " " << pair.answer;
+}
+
 TEST(MathClaims, StatusSaysWhatFailed) {
   EXPECT_EQ(check_math("I am not sure how to solve this problem.", "5").status,
             MathStatus::kUnparsed);

@@ -20,7 +20,7 @@ TEST(MathExtract, TheLastAnswerCounts) {
       {"last of two", "\\boxed{1}. Then \\boxed{2}.", Found::kBox, "2"},
       {"inner of two", "\\boxed{\\boxed{3}}", Found::kBox, "3"},
       {"joined by and", "\\boxed{1} and \\boxed{2}", Found::kBox, "1, 2"},
-      {"joined by or", "either $\\boxed{1}$ or $\\boxed{2}$", Found::kBox, "1, 2"},
+      {"joined by or", "either $\\boxed{1}$ or $\\boxed{2}$", Found::kBox, "1 or 2"},
       {"no braces", "so \\boxed 7 holds", Found::kBox, "7"},
       {"remark behind", "\\boxed{5}. Note that the answer is not 6.", Found::kBox, "5"},
       {"final answer behind", "\\boxed{5} is wrong. Final answer: 6", Found::kAnchor, "6"},

@@ -1,4 +1,4 @@
-#include "rollout/remote/http_client.h"
+#include "core/http_client.h"
 
 #include <algorithm>
 #include <mutex>
@@ -9,7 +9,7 @@
 
 #include "core/error.h"
 
-namespace ponder::rollout::remote {
+namespace ponder::core {
 namespace {
 
 constexpr auto kPauseMax = std::chrono::seconds(30);
@@ -37,12 +37,6 @@ std::string message_of(const std::string& body) {
 
 }  // namespace
 
-struct HttpClient::Attempt {
-  long status = 0;  // 0: no answer
-  std::string body, problem;
-  std::chrono::seconds retry_after{0};
-};
-
 HttpClient::HttpClient(const ClientOptions& options) : options_(options), headers_(nullptr) {
   static std::once_flag once;
   std::call_once(once, [] { curl_global_init(CURL_GLOBAL_DEFAULT); });
@@ -60,8 +54,9 @@ HttpClient::~HttpClient() {
   curl_easy_cleanup(handle_);
 }
 
-HttpClient::Attempt HttpClient::attempt(const std::string& address, const std::string& body) {
-  Attempt out;
+HttpAnswer HttpClient::ask(const std::string& path, const std::string& body) {
+  HttpAnswer out;
+  const std::string address = options_.url + path;
   char problem[CURL_ERROR_SIZE] = "";
   curl_easy_setopt(handle_, CURLOPT_URL, address.c_str());
   curl_easy_setopt(handle_, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -70,15 +65,15 @@ HttpClient::Attempt HttpClient::attempt(const std::string& address, const std::s
   curl_easy_setopt(handle_, CURLOPT_POSTFIELDS, body.c_str());
   curl_easy_setopt(handle_, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(body.size()));
   curl_easy_setopt(handle_, CURLOPT_CONNECTTIMEOUT_MS,
-                   static_cast<long>(std::chrono::milliseconds(options_.connect_timeout).count()));
-  curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS,
-                   static_cast<long>(std::chrono::milliseconds(options_.timeout).count()));
+                   static_cast<long>(options_.connect_timeout.count()));
+  curl_easy_setopt(handle_, CURLOPT_TIMEOUT_MS, static_cast<long>(options_.timeout.count()));
   curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(handle_, CURLOPT_WRITEDATA, &out.body);
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, problem);
   const CURLcode code = curl_easy_perform(handle_);
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
   if (code != CURLE_OK) {
+    out.late = code == CURLE_OPERATION_TIMEDOUT;
     out.problem = problem[0] != '\0' ? problem : curl_easy_strerror(code);
     return out;
   }
@@ -96,19 +91,18 @@ std::string HttpClient::post(const std::string& path, const std::string& body) {
   std::chrono::milliseconds pause = options_.backoff;
   std::string problem;
   for (int i = 0; i < options_.tries; ++i) {
-    Attempt got = attempt(address, body);
-    if (got.status == 200) return std::move(got.body);
-    const bool again =
-        got.status == 0 || got.status == 408 || got.status == 429 || got.status >= 500;
-    if (!again) core::throw_user("{}: the server refuses the request: {}", address, got.problem);
+    HttpAnswer got = ask(path, body);
+    if (got.ok()) return std::move(got.body);
+    if (!got.worth_another_try())
+      throw_user("{}: the server refuses the request: {}", address, got.problem);
     problem = got.problem;
     if (i + 1 == options_.tries) break;
     std::this_thread::sleep_for(std::min<std::chrono::milliseconds>(
         kPauseMax, std::max<std::chrono::milliseconds>(pause, got.retry_after)));
     pause *= 2;
   }
-  core::throw_run("{}: no answer after {} tries: {}; is the server running?", address,
-                  options_.tries, problem);
+  throw_run("{}: no answer after {} tries: {}; is the server running?", address, options_.tries,
+            problem);
 }
 
-}  // namespace ponder::rollout::remote
+}  // namespace ponder::core
