@@ -30,7 +30,7 @@ void add_score(CLI::App& app, rewards::LoadRewardModel load_model) {
       ->expected(1)
       ->take_all();
   verb->add_option("--input", request->input,
-                   "lines of {\"prompt\", \"completion\", \"answer\", ...}")
+                   "lines of {\"prompt\", \"completion\", \"answer\", ...}; - for stdin")
       ->required();
   verb->add_option("--weights", request->rewards.reward_weights,
                    "weight of each reward; without it 1")
@@ -39,6 +39,8 @@ void add_score(CLI::App& app, rewards::LoadRewardModel load_model) {
                    "\"accuracy if format\": the first counts only where the second is ok")
       ->expected(1)
       ->take_all();
+  verb->add_flag("--judge-truncated", request->rewards.judge_truncated,
+                 "judge cut completions (finish_reason \"length\") as if they had ended");
   verb->add_flag("--explain", request->explain, "what every reward said, in each line");
   verb->add_option("--max-failure-share", request->rewards.max_failure_share,
                    "stop when more than this share could not be judged; without it never")

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "data/json_text.h"
 #include "data/parquet.h"
 
 namespace ponder::data {
@@ -131,6 +132,7 @@ class Rows {
     if (problem.prompt.id.empty()) problem.prompt.id = place;
     if (!ids_.insert(problem.prompt.id).second)
       core::throw_user("{}: the id '{}' was given before", where, problem.prompt.id);
+    problem.place = where;
     problems_.push_back(std::move(problem));
   }
 
@@ -140,6 +142,8 @@ class Rows {
     for (int64_t number = 1; std::getline(lines, line); ++number) {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       const std::string where = fmt::format("{}:{}", name, number);
+      if (nests_deeper(line))
+        core::throw_user("{}: JSON that is nested deeper than {}", where, kJsonDepthMax);
       try {
         add(Json::parse(line), where, fmt::format("{}{}", prefix, number));
       } catch (const Json::parse_error& error) {

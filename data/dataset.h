@@ -33,8 +33,9 @@ void bind(core::Binder& b, LayoutOptions& options);
 
 // One row, not rendered yet.
 struct Problem {
-  Prompt prompt;  // its text is empty where there are messages
-  Json messages;  // null, or a list of objects
+  Prompt prompt;           // its text is empty where there are messages
+  Json messages;           // null, or a list of objects
+  std::string place = {};  // where it stands, "F.jsonl:12"; empty for a task's
 };
 
 // Rows of a JSONL or Parquet file, or of a folder: its files SPLIT.jsonl, SPLIT-*.jsonl (and

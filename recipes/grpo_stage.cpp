@@ -51,7 +51,7 @@ class GrpoStage : public Stage {
         update_(recipe_, trainee_.model, trainee_.optimizer, reference_) {
     name_reward_weights();
     check_batch_arithmetic(recipe_, prompts_.size());
-    trainee_.scorer.check(prompts_.train());
+    trainee_.scorer.check(prompts_.train(), prompts_.train_places());
     if (recipe.grpo.one_step_off)
       one_step_off_ = std::make_unique<OneStepOff>(recipe_, prompts_, trainee_);
     if (recipe.eval.num_prompts == 0) return;
@@ -60,6 +60,9 @@ class GrpoStage : public Stage {
             ? prompts_.held_out(recipe.eval.num_prompts)
             : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, trainee_.tokenizer,
                                  recipe.dataset, recipe.model_name_or_path);
+    trainee_.scorer.check(trainee_.held_out, recipe.eval.dataset.empty()
+                                                 ? prompts_.held_out_places()
+                                                 : std::vector<std::string>());
   }
 
   int64_t num_steps() const override { return recipe_.grpo.max_steps; }

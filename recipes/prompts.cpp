@@ -24,11 +24,11 @@ bool is_question(const std::string& name) {
 // Held-out problems are the same for every seed of a run, so that seeds can be compared.
 constexpr uint64_t kHeldOutSeed = 0;
 
-void check_length(const data::Prompt& prompt, const std::string& file, int64_t context) {
+void check_length(const data::Prompt& prompt, const std::string& place, int64_t context) {
   const auto length = static_cast<int64_t>(prompt.token_ids.size());
   if (length > 0 && length < context) return;
   core::throw_user(
-      "{}: prompt '{}' has {} tokens, expected 1 to {}: the model's context is {} tokens", file,
+      "{}: prompt '{}' has {} tokens, expected 1 to {}: the model's context is {} tokens", place,
       prompt.id, length, context - 1, context);
 }
 
@@ -116,10 +116,12 @@ void PromptSource::read_files(int64_t context) {
       ++num_decontaminated_;
       continue;
     }
+    std::string place = std::move(problem.place);
     data::Prompt prompt = renderer_.render(std::move(problem), false);
-    check_length(prompt, options_.name, context);
+    check_length(prompt, place, context);
     const bool test = is_test(prompt.id, options_.test_share);
     (test ? held_out_ : train_).push_back(std::move(prompt));
+    (test ? held_out_places_ : train_places_).push_back(std::move(place));
   }
   if (num_decontaminated_ > 0) {
     fmt::print(stderr,

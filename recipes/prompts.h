@@ -39,6 +39,9 @@ class PromptSource {
 
   // All training prompts of a file, encoded (none for a task): to be checked before training.
   const std::vector<data::Prompt>& train() const { return train_; }
+  // Where they stand, and where those of held_out() stand: "F.jsonl:12"; none for a task.
+  const std::vector<std::string>& train_places() const { return train_places_; }
+  const std::vector<std::string>& held_out_places() const { return held_out_places_; }
   int64_t num_decontaminated() const { return num_decontaminated_; }
 
  private:
@@ -48,6 +51,7 @@ class PromptSource {
   uint64_t seed_;
   Renderer renderer_;
   std::vector<data::Prompt> train_, held_out_;  // of a file
+  std::vector<std::string> train_places_, held_out_places_;
   int64_t num_decontaminated_ = 0;
   int64_t epoch_ = -1;          // that order_ is of
   std::vector<int64_t> order_;  // of train_ in that epoch

@@ -79,13 +79,17 @@ data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
     prompt.token_ids = tokenizer_.encode(prompt.text);
     return prompt;
   }
+  const bool conversation = !messages.is_null();
   if (messages.is_null()) {
     messages = Json::array();
     messages.push_back(message("user", prompt.text));
   }
   if (!options_.system_prompt.empty() && messages.at(0).at("role") != "system")
     messages.insert(messages.begin(), message("system", options_.system_prompt));
-  if (!options_.prompt_template.empty() || (!chat_ && is_question)) {
+  const bool templated = !options_.prompt_template.empty() || (!chat_ && is_question);
+  // Rewards written for TRL take a conversation as messages, and its completions too.
+  if (conversation || !templated) prompt.columns["prompt"] = messages;
+  if (templated) {
     prompt.text = fill_template(messages);
     prompt.token_ids = tokenizer_.encode(prompt.text);
     return prompt;

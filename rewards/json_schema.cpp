@@ -9,6 +9,7 @@
 #include <re2/re2.h>
 
 #include "core/error.h"
+#include "data/json_text.h"
 #include "rewards/fence.h"
 #include "rewards/text.h"
 
@@ -257,28 +258,9 @@ class Validator {
   bool known_ = true;
 };
 
-// Depth of brackets outside strings: what is nested too deep is refused before it is parsed.
-bool too_deep(std::string_view text) {
-  int depth = 0;
-  bool quoted = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (quoted) {
-      i += text[i] == '\\' ? 1 : 0;
-      quoted = i >= text.size() || text[i] != '"';
-    } else if (text[i] == '"') {
-      quoted = true;
-    } else if (text[i] == '[' || text[i] == '{') {
-      if (++depth > kDepthMax) return true;
-    } else if (text[i] == ']' || text[i] == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 Json schema_of(const Json& answer) {
   if (answer.is_string())
-    return too_deep(answer.get<std::string>())
+    return data::nests_deeper(answer.get<std::string>(), kDepthMax)
                ? Json()
                : Json::parse(answer.get<std::string>(), nullptr, false);
   return answer;
@@ -315,7 +297,7 @@ Judgement JsonSchema::judge(const data::Prompt& prompt, const data::Completion& 
   const std::string whole = text::rendered(prompt, completion);
   const std::string text =
       last_fenced(whole, {"json"}).value_or(std::string(text::behind_reasoning(whole)));
-  if (too_deep(text))
+  if (data::nests_deeper(text, kDepthMax))
     return {0.0, ScoreStatus::kUnparsed, fmt::format("nested deeper than {}", kDepthMax)};
   const Json value = Json::parse(text, nullptr, false);
   if (value.is_discarded())

@@ -47,7 +47,7 @@ const std::vector<std::pair<std::string, Maker>>& table() {
   static const std::vector<std::pair<std::string, Maker>> makers = {
       {"accuracy", make<AnswerTagAccuracy>},
       {"format", make<ThinkAnswerFormat>},
-      {"math", make<MathReward>},
+      {"math", make<MathReward, MathOptions>},
       {"code", make_code},
       {"countdown", make<Countdown>},
       {"think_format", make<ThinkFormat>},

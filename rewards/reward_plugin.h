@@ -25,7 +25,7 @@ typedef struct ponder_text {
 
 /* One completion to judge. Borrowed: valid until the call returns. */
 typedef struct ponder_reward_record {
-  ponder_text prompt;
+  ponder_text prompt; /* a conversation as the JSON of its messages */
   ponder_text completion;
   ponder_text answer; /* the reference: a JSON string's content, any other JSON as its text, ""
                          where there is none */

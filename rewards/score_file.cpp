@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "core/error.h"
+#include "data/json_text.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -106,6 +107,8 @@ void write_window(const std::vector<Verdict>& verdicts, bool explain, std::FILE*
 }  // namespace
 
 ScoreLine parse_score_line(const std::string& line, const std::string& where) {
+  if (data::nests_deeper(line))
+    core::throw_user("{}: JSON that is nested deeper than {}", where, data::kJsonDepthMax);
   Json object;
   try {
     object = Json::parse(line);
@@ -158,8 +161,8 @@ std::string ScoreSummary::text() const {
 
 ScoreSummary score_file(const ScoreRequest& request, std::FILE* out) {
   const Scorer scorer(request.rewards, request.load_model);
-  std::ifstream file(request.input);
-  if (!file)
+  std::ifstream file(request.input == "-" ? "/dev/stdin" : request.input);
+  if (!file || std::filesystem::is_directory(request.input))
     core::throw_user("cannot read the input {}: no such file or no right to read it",
                      request.input.string());
   ScoreSummary summary;

@@ -13,9 +13,9 @@ namespace ponder::rewards {
 
 struct ScoreRequest {
   RewardOptions rewards{.reward_funcs = {}, .reward_weights = {}, .max_failure_share = 1};
-  std::filesystem::path input;
-  LoadRewardModel load_model;  // for "reward_model"; may be empty
-  bool explain = false;  // each line also holds what every reward said
+  std::filesystem::path input;  // "-": stdin
+  LoadRewardModel load_model;   // for "reward_model"; may be empty
+  bool explain = false;         // each line also holds what every reward said
 };
 
 // One line as the records that rewards judge: "completion" (text, or a list of messages), and,

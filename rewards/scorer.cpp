@@ -5,6 +5,8 @@
 
 #include "core/error.h"
 #include "core/spelling.h"
+#include "rewards/options.h"
+#include "rewards/plugins/pool.h"
 
 namespace ponder::rewards {
 namespace {
@@ -28,10 +30,12 @@ void bind(core::Binder& b, RewardOptions& o) {
           "\"accuracy if format\": the first counts only where the second is ok");
   b.field("max_failure_share", o.max_failure_share,
           "the run stops when more than this share cannot be judged", {.low = 0, .high = 1});
+  b.field("judge_truncated", o.judge_truncated,
+          "built-in rewards judge cut completions as if they had ended");
 }
 
 Scorer::Scorer(const RewardOptions& options, const LoadRewardModel& load_model)
-    : max_failure_share_(options.max_failure_share) {
+    : max_failure_share_(options.max_failure_share), judge_truncated_(options.judge_truncated) {
   if (options.reward_funcs.empty())
     core::throw_user("reward_funcs is empty: name at least one reward");
   if (options.reward_funcs.size() != options.reward_weights.size()) {
@@ -50,7 +54,8 @@ Scorer::Scorer(const RewardOptions& options, const LoadRewardModel& load_model)
     for (const Part& other : parts_) {
       if (other.name == name) core::throw_user("reward_funcs names {} twice", name);
     }
-    parts_.push_back({name, options.reward_weights[i], make_reward(spec, load_model), ""});
+    parts_.push_back({name, options.reward_weights[i], make_reward(spec, load_model), "",
+                      names_plugin(parse_spec(spec).name)});
   }
   for (const std::string& gate : options.reward_gates) add_gate(gate);
 }
@@ -113,12 +118,21 @@ data::Score Scorer::total(const data::Prompt& prompt,
 
 std::vector<Verdict> Scorer::judge_all(std::span<const Sample> samples) const {
   std::vector<Verdict> out(samples.size());
+  std::deque<data::Completion> ended;  // copies of cut completions, where they are judged
+  std::vector<Sample> as_ended(samples.begin(), samples.end());
+  for (Sample& sample : as_ended) {
+    if (!judge_truncated_ || sample.completion->finish_reason != data::FinishReason::kLength)
+      continue;
+    ended.push_back(*sample.completion);
+    ended.back().finish_reason = data::FinishReason::kStop;
+    sample.completion = &ended.back();
+  }
   for (const Part& part : parts_) {
     std::vector<Sample> asked;
     std::vector<size_t> places;
     for (size_t i = 0; i < samples.size(); ++i) {
       if (!applies(part, *samples[i].prompt)) continue;
-      asked.push_back(samples[i]);
+      asked.push_back(part.plugin ? samples[i] : as_ended[i]);
       places.push_back(i);
     }
     if (asked.empty()) continue;
@@ -159,14 +173,18 @@ std::string Scorer::problem_with(const data::Prompt& prompt) const {
   return {};
 }
 
-void Scorer::check(const std::vector<data::Prompt>& prompts) const {
+void Scorer::check(const std::vector<data::Prompt>& prompts,
+                   const std::vector<std::string>& places) const {
   constexpr size_t kShown = 5;
   std::vector<std::string> problems;
   size_t count = 0;
-  for (const data::Prompt& prompt : prompts) {
-    const std::string problem = problem_with(prompt);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    const std::string problem = problem_with(prompts[i]);
     if (problem.empty()) continue;
-    if (++count <= kShown) problems.push_back(fmt::format("prompt {}: {}", prompt.id, problem));
+    if (++count > kShown) continue;
+    const std::string& id = prompts[i].id;
+    problems.push_back(i < places.size() ? fmt::format("{}: (prompt {}) {}", places[i], id, problem)
+                                         : fmt::format("prompt {}: {}", id, problem));
   }
   if (count == 0) return;
   core::throw_user("{} of {} prompts cannot be judged; repair or drop them:{}", count,

@@ -22,6 +22,9 @@ struct RewardOptions {
   std::vector<double> reward_weights = {1.0, 1.0};
   std::vector<std::string> reward_gates = {};
   double max_failure_share = 0.1;
+  // The built-in rewards judge a completion that was cut as if it had ended; without it a cut one
+  // has no answer.
+  bool judge_truncated = false;
 };
 void bind(core::Binder& b, RewardOptions& options);
 
@@ -48,8 +51,10 @@ class Scorer {
   std::vector<Verdict> judge_all(std::span<const Sample> samples) const;
 
   // Throws UserError that counts and names prompts whose references no reward can use, or that ask
-  // for a reward that is not there. To be called with the whole dataset before training.
-  void check(const std::vector<data::Prompt>& prompts) const;
+  // for a reward that is not there. To be called with the whole dataset before training. places[i]
+  // says where prompts[i] stands ("F.jsonl:12") for the message; fewer or none: its id does.
+  void check(const std::vector<data::Prompt>& prompts,
+             const std::vector<std::string>& places = {}) const;
   // Counters of the rewards, "rewards/NAME/restarts" and the like.
   std::map<std::string, double> metrics() const;
   double max_failure_share() const { return max_failure_share_; }
@@ -60,6 +65,7 @@ class Scorer {
     double weight;
     std::unique_ptr<Reward> reward;
     std::string gate;  // a part's name, or ""
+    bool plugin = false;
   };
   bool applies(const Part& part, const data::Prompt& prompt) const;
   void add_gate(const std::string& gate);
@@ -70,6 +76,7 @@ class Scorer {
 
   std::vector<Part> parts_;
   double max_failure_share_;
+  bool judge_truncated_;
 };
 
 // Scores the completions of one rollout in background threads. scores()[i][j] belongs to sample j

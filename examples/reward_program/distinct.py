@@ -21,6 +21,8 @@ def judge(record):
 
 def main():
     for line in sys.stdin:
+        if not line.strip():
+            continue
         record = json.loads(line)
         print(json.dumps({"index": record["index"], **judge(record)}), flush=True)
 

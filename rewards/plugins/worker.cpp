@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "data/json_text.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -162,6 +163,7 @@ Attempt Worker::judge(std::span<const std::string* const> records) {
   if (exchange.end != Child::End::kDone) return failed(exchange);
   std::vector<Json> replies;
   for (const std::string& line : exchange.lines) {
+    if (data::nests_deeper(line)) return garbage("the reply is nested too deep");
     replies.push_back(Json::parse(line, nullptr, false));
     if (replies.back().is_discarded())
       return garbage("the reply is no JSON: " + text::shortened(line));

@@ -72,8 +72,12 @@ def accepted(function, given):
     return {name: value for name, value in given.items() if name in known}
 
 
-async def finished(value):
-    return await value if inspect.isawaitable(value) else value
+def is_async(function):
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))
+
+
+async def waited(value):
+    return await value
 
 
 def checked(value, extra=None):
@@ -97,19 +101,36 @@ def verl_arguments(function, record):
     return accepted(function, given)
 
 
-async def judge_one(function, record):
+def verl_reply(value):
+    if isinstance(value, dict):
+        parts = {k: float(v) for k, v in value.items() if k != "score" and isinstance(v, (bool, int, float)) and math.isfinite(v)}
+        return checked(value["score"], {"parts": parts})
+    return checked(value[0] if isinstance(value, tuple) else value)
+
+
+def judge_one(function, record):
     try:
-        value = await finished(function(**verl_arguments(function, record)))
-        if isinstance(value, dict):
-            parts = {k: float(v) for k, v in value.items() if k != "score" and isinstance(v, (bool, int, float)) and math.isfinite(v)}
-            return checked(value["score"], {"parts": parts})
-        return checked(value[0] if isinstance(value, tuple) else value)
+        return verl_reply(function(**verl_arguments(function, record)))
     except Exception as error:
         return {"error": described(error)}
 
 
-async def judge_verl(function, records):
-    return await asyncio.gather(*(judge_one(function, record) for record in records))
+async def judge_one_async(function, record):
+    try:
+        return verl_reply(await function(**verl_arguments(function, record)))
+    except Exception as error:
+        return {"error": described(error)}
+
+
+async def judge_together(function, records):
+    return await asyncio.gather(*(judge_one_async(function, record) for record in records))
+
+
+# A plain function is called outside any event loop, since it may run one of its own.
+def judge_verl(function, records):
+    if is_async(function):
+        return asyncio.run(judge_together(function, records))
+    return [judge_one(function, record) for record in records]
 
 
 def trl_arguments(function, records):
@@ -123,9 +144,9 @@ def trl_arguments(function, records):
     return accepted(function, given)
 
 
-async def judge_trl(function, records):
-    values = await finished(function(**trl_arguments(function, records)))
-    values = list(values)
+def judge_trl(function, records):
+    values = function(**trl_arguments(function, records))
+    values = list(asyncio.run(waited(values)) if inspect.isawaitable(values) else values)
     if len(values) != len(records):
         raise ValueError(f"returned {len(values)} rewards for {len(records)} completions")
     return [checked(value) for value in values]
@@ -142,7 +163,7 @@ def main():
     for line in incoming:
         records = json.loads(line)
         try:
-            replies = asyncio.run(judge(function, records))
+            replies = judge(function, records)
             say([{"index": r["index"], **reply} for r, reply in zip(records, replies)])
         except Exception as error:
             say({"error": described(error)})

@@ -53,6 +53,12 @@ TEST(ParsePrompts, ErrorsNameFileAndLine) {
   }
 }
 
+TEST(ParsePrompts, BottomlessJsonIsRefused) {
+  const std::string deep = std::string(100'000, '[') + std::string(100'000, ']');
+  EXPECT_THROW(parse_prompts(R"({"prompt": "x", "answer": )" + deep + "}", "d.jsonl"),
+               core::UserError);
+}
+
 TEST(ParseProblems, MessagesStayMessages) {
   const auto problems = parse_problems(
       R"({"prompt": [{"role": "user", "content": "hi"}], "solution": "4", "level": 2})", "f", {});

@@ -63,6 +63,36 @@ TEST(PromptSource, TheShareHeldOutIsTheRecipes) {
   }
 }
 
+TEST(PromptSource, KnowsWhereEachPromptStands) {
+  const test::TempDir folder;
+  const std::string path = file_of(folder, 30);
+  const PromptSource source({.name = path}, 1, tokenizer(), 128, kBase);
+  ASSERT_EQ(source.train_places().size(), source.train().size());
+  for (size_t i = 0; i < source.train().size(); ++i)  // ids are line numbers here
+    EXPECT_EQ(source.train_places()[i], path + ":" + source.train()[i].id);
+  const auto held_out = source.held_out(100);
+  ASSERT_EQ(source.held_out_places().size(), held_out.size());
+  for (size_t i = 0; i < held_out.size(); ++i)
+    EXPECT_EQ(source.held_out_places()[i], path + ":" + held_out[i].id);
+}
+
+TEST(Renderer, GivesTheRewardsAConversationAsMessages) {
+  const auto messages = data::Json::parse(R"([{"role": "user", "content": "U"}])");
+  data::Problem text, chat;
+  text.prompt.text = "U";
+  chat.messages = messages;
+  const RenderChat own = [](const data::Json&) { return std::string("rendered"); };
+  const auto columns = [&](const DatasetOptions& options, const data::Problem& problem,
+                           bool question) {
+    return Renderer(options, tokenizer(), own).render(problem, question).columns;
+  };
+  EXPECT_EQ(columns({}, chat, false).at("prompt"), messages);
+  EXPECT_EQ(columns({.prompt_template = "{prompt}"}, chat, false).at("prompt"), messages);
+  EXPECT_EQ(columns({}, text, true).at("prompt"), messages);  // by the chat template
+  EXPECT_FALSE(columns({}, text, false).contains("prompt"));
+  EXPECT_FALSE(columns({.prompt_template = "{prompt}"}, text, false).contains("prompt"));
+}
+
 TEST(Renderer, PutsPromptsAsTheRecipeSays) {
   const auto messages = data::Json::parse(
       R"([{"role": "system", "content": "S"}, {"role": "user", "content": "U"}])");

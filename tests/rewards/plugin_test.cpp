@@ -126,6 +126,27 @@ TEST(PythonPlugin, TakesColumnsAndNone) {
   }
 }
 
+TEST(PythonPlugin, APlainFunctionMayRunAnEventLoopOfItsOwn) {
+  const Files files;
+  const std::string file = files.write(
+      "loops.py",
+      "import asyncio\n"
+      "async def one(c): return float(c)\n"
+      "async def every(cs): return await asyncio.gather(*(one(c) for c in cs))\n"
+      "def trl(completions, **columns): return asyncio.run(every(completions))\n"
+      "def verl(data_source, solution_str, ground_truth, extra_info=None): return "
+      "asyncio.run(one(solution_str))\n"
+      "class Later:\n"
+      "    async def __call__(self, completions, **columns): return await every(completions)\n"
+      "later = Later()\n");
+  for (const char* function : {":trl", ":verl", ":later"}) {
+    SCOPED_TRACE(function);
+    const auto got = judge_numbers(*make_reward(file + function), 3);
+    for (size_t i = 0; i < got.size(); ++i)
+      EXPECT_EQ(got[i].value, static_cast<double>(i)) << got[i].reason;
+  }
+}
+
 TEST(PythonPlugin, TakesVerlsSignature) {
   const Files files;
   const std::string file =
@@ -202,6 +223,7 @@ TEST(ProgramPlugin, OnlyTheGuiltyCompletionFails) {
   } cases[] = {
       {"hang", "time.sleep(1000)", kWell, ScoreStatus::kTimeout, "no reply within 0.7 s"},
       {"crash", "os.abort()", kWell, ScoreStatus::kCrashed, "signal 6"},
+      {"bottomless", "print('[' * 10**4 + ']' * 10**4)", kWell, ScoreStatus::kCrashed, "too deep"},
       {"garbage", "print('five!')", kWell, ScoreStatus::kCrashed, "no JSON: five!"},
       {"not a number", "print('{\"reward\": NaN}')", kWell, ScoreStatus::kCrashed, "no JSON"},
       {"flood", "print('x' * 10**7)", kWell, ScoreStatus::kCrashed, "more than one reply"},

@@ -76,6 +76,33 @@ TEST(ScoreFile, ACutCompletionHasNoAnswer) {
   EXPECT_EQ(got.lines[0]["status"], "unparsed");
 }
 
+TEST(ScoreFile, ACutCompletionIsJudgedWhereTheRecipeSaysSo) {
+  const std::string input =
+      R"({"completion": "so \\boxed{4}", "answer": 4, "finish_reason": "length"})";
+  ScoreRequest request = with({"math"});
+  EXPECT_EQ(score(input, request).lines[0]["reward"], 0.0);
+  request.rewards.judge_truncated = true;
+  EXPECT_EQ(score(input, request).lines[0]["reward"], 1.0);
+}
+
+TEST(ScoreFile, MathTakesItsOptions) {
+  const std::string input = R"J({"completion": "\\boxed{f(y)}", "answer": "f(x)"})J"
+                            "\n"
+                            R"({"completion": "\\boxed{28}", "answer": "28\\%"})"
+                            "\n"
+                            R"({"completion": "\\boxed{0.333}", "answer": "1/3"})";
+  const auto rewards = [&](const std::string& spec) {
+    const Scored got = score(input, with({spec}));
+    std::vector<double> out;
+    for (const auto& line : got.lines) out.push_back(line["reward"]);
+    return out;
+  };
+  EXPECT_THAT(rewards("math"), ::testing::ElementsAre(0, 1, 0));
+  EXPECT_THAT(rewards("math{strict = false}"), ::testing::ElementsAre(1, 1, 0));
+  EXPECT_THAT(rewards("math{percent_equals_decimal = false}"), ::testing::ElementsAre(0, 0, 0));
+  EXPECT_THAT(rewards("math{float_rounding = 3}"), ::testing::ElementsAre(0, 1, 1));
+}
+
 TEST(ScoreFile, ExplainsEachReward) {
   ScoreRequest request = with({"accuracy", "format"});
   request.rewards.reward_weights = {1, 0.5};
@@ -139,6 +166,9 @@ TEST(ScoreFile, WrongInputNamesTheLine) {
       EXPECT_THAT(error.what(), ::testing::HasSubstr("in.jsonl:2: "));
     }
   }
+  const std::string deep(100'000, '[');
+  EXPECT_THROW(score(R"({"completion": "", "answer": )" + deep + "}", with({"format"})),
+               core::UserError);
   EXPECT_THROW(score("", with({"format"})), core::UserError);
   EXPECT_THROW(score("{}", with({"fromat"})), core::UserError);
 }

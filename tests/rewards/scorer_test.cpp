@@ -1,5 +1,6 @@
 #include "rewards/scorer.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -47,6 +48,24 @@ TEST(Scorer, MathComparesByMeaning) {
   EXPECT_EQ(scorer.score(prompt_with("\\frac{1}{2}"), stopped("so \\boxed{0.5}")).value, 1.0);
   EXPECT_EQ(scorer.score(prompt_with(7), stopped("The answer is 8.")).value, 0.0);
   EXPECT_EQ(scorer.score(prompt_with("\\frac{"), stopped("\\boxed{1}")).value, std::nullopt);
+}
+
+TEST(Scorer, NamesTheLineOfAReferenceThatCannotBeUsed) {
+  const Scorer scorer({{"math"}, {1.0}});
+  std::vector<data::Prompt> prompts = {prompt_with("2"), prompt_with("\\frac{"), prompt_with("3")};
+  prompts[1].id = "seven";
+  const auto message = [&](const std::vector<std::string>& places) -> std::string {
+    try {
+      scorer.check(prompts, places);
+    } catch (const core::UserError& error) {
+      return error.what();
+    }
+    return {};
+  };
+  EXPECT_THAT(message({"d.jsonl:1", "d.jsonl:3", "d.jsonl:4"}),
+              ::testing::AllOf(::testing::HasSubstr("1 of 3 prompts"),
+                               ::testing::HasSubstr("d.jsonl:3: (prompt seven) math: ")));
+  EXPECT_THAT(message({}), ::testing::HasSubstr("prompt seven: math: "));
 }
 
 TEST(Scorer, RefusesWrongOptions) {
