@@ -107,6 +107,8 @@ void set_limits(const RunSpec& spec) {
   limit(RLIMIT_STACK, spec.stack_bytes);
   limit(RLIMIT_MEMLOCK, 0);
   limit(RLIMIT_MSGQUEUE, 0);
+  // No more priority than an ordinary process has, and none to win back.
+  if (getpriority(PRIO_PROCESS, 0) < 0) setpriority(PRIO_PROCESS, 0, 0);
   limit(RLIMIT_NICE, 0);
   limit(RLIMIT_RTPRIO, 0);
   limit(RLIMIT_SIGPENDING, 1024);

@@ -109,6 +109,10 @@ for f in (lambda: os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1)), lamb
           lambda: os.setpriority(os.PRIO_USER, 0, -5), lambda: os.sched_setparam(0, os.sched_param(9))):
     try: f(); print('ESCAPED')
     except OSError: pass
+if os.getpriority(os.PRIO_PROCESS, 0) < 0: print('ESCAPED negative')
+os.nice(5)
+try: os.nice(-1); print('ESCAPED upwards')
+except OSError: pass
 libc = ctypes.CDLL(None)
 if libc.mlock(ctypes.create_string_buffer(1 << 16), 1 << 16) == 0: print('ESCAPED mlock'))x"},
     {"LimitsOfOthers", "python", R"x(import resource
