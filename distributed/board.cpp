@@ -1,6 +1,8 @@
 #include "distributed/board.h"
 
+#include <algorithm>
 #include <chrono>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -12,6 +14,8 @@ namespace {
 constexpr std::chrono::milliseconds kBeat{500};
 // Between the two looks of diagnose(): a living worker beats at least twice.
 constexpr std::chrono::milliseconds kWatch{2000};
+// What diagnose() takes at most.
+constexpr std::chrono::milliseconds kAnswer{6000};
 
 double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
@@ -127,25 +131,48 @@ void Board::beat() {
   }
 }
 
+namespace {
+
+constexpr const char* kNoStore =
+    "the store does not answer: whoever holds it (rank 0, or the launcher) is dead, paused or cut "
+    "off";
+
+std::string look_twice(const BoardStore& store, int own_rank, int size, int64_t collective) {
+  const auto look = [&] {
+    std::vector<std::optional<Notice>> notices;
+    for (int r = 0; r < size; ++r) notices.push_back(parse_notice(store.read(r)));
+    return notices;
+  };
+  try {
+    const auto first = look();
+    // Who has said why needs no second look.
+    const bool told = std::any_of(first.begin(), first.end(), [](const auto& notice) {
+      return notice && !notice->error.empty();
+    });
+    if (!told) std::this_thread::sleep_for(kWatch);
+    return missing_workers(first, look(), own_rank, collective);
+  } catch (const std::exception&) {
+    return kNoStore;
+  }
+}
+
+}  // namespace
+
 std::string Board::diagnose() {
   int64_t collective = 0;
   {
     const std::lock_guard lock(mutex_);
     collective = collective_;
   }
-  const auto look = [this] {
-    std::vector<std::optional<Notice>> notices;
-    for (int r = 0; r < size_; ++r) notices.push_back(parse_notice(store_.read(r)));
-    return notices;
-  };
-  try {
-    const auto first = look();
-    std::this_thread::sleep_for(kWatch);
-    return missing_workers(first, look(), rank_, collective);
-  } catch (const std::exception&) {
-    return "the store does not answer: whoever holds it (rank 0, or the launcher) is dead, paused "
-           "or cut off";
-  }
+  // Over a line that is dead without a word a read waits for ever: it is left to itself then.
+  std::promise<std::string> answer;
+  std::future<std::string> future = answer.get_future();
+  std::thread([answer = std::move(answer), store = store_, rank = rank_, size = size_,
+               collective]() mutable {
+    answer.set_value(look_twice(store, rank, size, collective));
+  }).detach();
+  if (future.wait_for(kAnswer) != std::future_status::ready) return kNoStore;
+  return future.get();
 }
 
 }  // namespace ponder::distributed

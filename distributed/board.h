@@ -44,7 +44,7 @@ class Board {
 
   // Watches the board for two seconds and says who keeps this worker waiting: "rank 2 is missing:
   // last heard of while sampling ..." or "rank 1 has not come: it is scoring for 40 s". Never
-  // throws.
+  // throws, and never takes more than some seconds, even where the store is behind a dead line.
   std::string diagnose();
 
  private:

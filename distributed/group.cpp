@@ -1,8 +1,10 @@
 #include "distributed/group.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -83,19 +85,59 @@ BoardStore board_store(const c10::intrusive_ptr<c10d::Store>& store) {
       }};
 }
 
+// How long at least one collective was under way: they end on Gloo's threads.
+class UnderWay {
+ public:
+  void begin() {
+    const std::lock_guard lock(mutex_);
+    if (count_++ == 0) watch_ = core::Stopwatch();
+  }
+  void end() {
+    const std::lock_guard lock(mutex_);
+    if (--count_ == 0) seconds_ += watch_.seconds();
+  }
+  double seconds() const {
+    const std::lock_guard lock(mutex_);
+    return count_ == 0 ? seconds_ : seconds_ + watch_.seconds();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  int count_ = 0;
+  double seconds_ = 0;
+  core::Stopwatch watch_;
+};
+
 }  // namespace
 
 struct Group::Impl {
   Worker worker;
   GroupOptions options;
-  Traffic traffic;
+  double seconds = 0;
+  int64_t bytes_sent = 0;
+  std::shared_ptr<UnderWay> under_way = std::make_shared<UnderWay>();
   c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::Store> side;  // the board's own connection
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
   std::unique_ptr<Board> board;  // undefined for one worker
+
+  bool failed = false;
+
+  Impl() = default;
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
+  // Gloo's end waits for what is under way, each for its whole deadline, the board's for the store:
+  // after a failure nothing may come, and the process ends anyway.
+  ~Impl() {
+    if (!failed) return;
+    gloo.release();
+    static_cast<void>(board.release());
+  }
 
   bool alone() const { return worker.world_size == 1; }
 
   [[noreturn]] void fail(std::string_view what, const std::exception& error) {
+    failed = true;
     const std::string who = board->diagnose();
     linger(worker);
     core::throw_run(
@@ -114,14 +156,40 @@ struct Group::Impl {
       fail(what, error);
     }
     board->leave_collective();
-    traffic.seconds += watch.seconds();
+    seconds += watch.seconds();
+  }
+
+  // REQUIRES: the store's two connections are there.
+  void connect() {
+    board = std::make_unique<Board>(worker.rank, worker.world_size, board_store(side));
+    auto how = c10d::ProcessGroupGloo::Options::create(to_milliseconds(options.timeout_s));
+    how->devices.push_back(device_for(worker));
+    gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, worker.rank, worker.world_size, how);
+  }
+
+  // send and receive, whose works do not tell when they end.
+  template <typename Begin>
+  void transfer(int64_t bytes, std::string_view what, const Begin& start) {
+    bytes_sent += bytes;
+    c10::intrusive_ptr<c10d::Work> work;
+    try {
+      work = start();
+    } catch (const std::exception& error) {
+      fail(what, error);
+    }
+    under_way->begin();
+    wait(work, what);
+    under_way->end();
   }
 
   template <typename Begin>
   c10::intrusive_ptr<c10d::Work> begin(int64_t bytes, std::string_view what, const Begin& start) {
-    traffic.bytes += bytes;
+    bytes_sent += bytes;
     try {
-      return start();
+      auto work = start();
+      under_way->begin();
+      work->getFuture()->addCallback([clock = under_way](c10::ivalue::Future&) { clock->end(); });
+      return work;
     } catch (const std::exception& error) {
       fail(what, error);
     }
@@ -182,14 +250,10 @@ Group Group::join(const Worker& worker, const GroupOptions& options) {
     };
     impl->store =
         prefixed(open_store(worker, timeout, worker.rank == 0 && !worker.launcher_holds_store));
-    const auto side = prefixed(open_store(worker, timeout, false));
-    meet(side, worker, options);
-    side->setTimeout(kStoreAnswer);
-    impl->board = std::make_unique<Board>(worker.rank, worker.world_size, board_store(side));
-    auto gloo = c10d::ProcessGroupGloo::Options::create(timeout);
-    gloo->devices.push_back(device_for(worker));
-    impl->gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(impl->store, worker.rank,
-                                                             worker.world_size, gloo);
+    impl->side = prefixed(open_store(worker, timeout, false));
+    meet(impl->side, worker, options);
+    impl->side->setTimeout(kStoreAnswer);
+    impl->connect();
   } catch (const core::RunError&) {
     throw;
   } catch (const std::exception& error) {
@@ -208,12 +272,30 @@ int Group::size() const {
   return impl_->worker.world_size;
 }
 
+Group Group::another(const std::string& name) const {
+  if (impl_->alone()) return alone();
+  auto impl = std::make_unique<Impl>();
+  impl->worker = impl_->worker;
+  impl->options = impl_->options;
+  impl->store = c10::make_intrusive<c10d::PrefixStore>(name, impl_->store);
+  impl->side = c10::make_intrusive<c10d::PrefixStore>(name, impl_->side);
+  try {
+    impl->connect();
+  } catch (const std::exception& error) {
+    core::throw_run("rank {} of {}: no second group ({}) of the workers: {}", rank(), size(), name,
+                    first_line(error.what()));
+  }
+  return Group(std::move(impl));
+}
+
 void Group::doing(std::string_view what) {
   if (!impl_->alone()) impl_->board->doing(std::string(what));
 }
 
 void Group::give_up(std::string_view error) {
-  if (!impl_->alone()) impl_->board->give_up(std::string(error));
+  if (impl_->alone() || impl_->failed) return;
+  impl_->failed = true;
+  impl_->board->give_up(std::string(error));
 }
 
 void Group::all_reduce_sum(at::Tensor& tensor, std::string_view what) {
@@ -242,10 +324,8 @@ void Group::broadcast(at::Tensor& tensor, int root, std::string_view what) {
 
 std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_view what) {
   if (impl_->alone()) return {std::string(bytes)};
-  at::Tensor lengths = at::zeros({size()}, at::kLong);
-  lengths[rank()] = static_cast<int64_t>(bytes.size());
-  all_reduce_sum(lengths, what);
-  const int64_t longest = std::max<int64_t>(1, lengths.max().item<int64_t>());
+  const std::vector<int64_t> lengths = all_values(static_cast<int64_t>(bytes.size()), what);
+  const int64_t longest = std::max<int64_t>(1, *std::max_element(lengths.begin(), lengths.end()));
   at::Tensor own = at::zeros({longest}, at::kByte);
   std::memcpy(own.data_ptr<uint8_t>(), bytes.data(), bytes.size());
   at::Tensor all = at::empty({size() * longest}, at::kByte);
@@ -254,9 +334,30 @@ std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_v
   std::vector<std::string> out;
   for (int r = 0; r < size(); ++r) {
     const auto* start = reinterpret_cast<const char*>(all.const_data_ptr<uint8_t>()) + r * longest;
-    out.emplace_back(start, lengths[r].item<int64_t>());
+    out.emplace_back(start, static_cast<size_t>(lengths[r]));
   }
   return out;
+}
+
+void Group::send(const at::Tensor& tensor, int to, std::string_view what) {
+  PONDER_CHECK(tensor.is_contiguous(), "[group] send of a tensor that is not contiguous");
+  std::vector<at::Tensor> tensors = {tensor};
+  impl_->transfer(static_cast<int64_t>(tensor.nbytes()), what,
+                  [&] { return impl_->gloo->send(tensors, to, 0); });
+}
+
+void Group::receive(at::Tensor& tensor, int from, std::string_view what) {
+  PONDER_CHECK(tensor.is_contiguous(), "[group] receive into a tensor that is not contiguous");
+  std::vector<at::Tensor> tensors = {tensor};
+  impl_->transfer(0, what, [&] { return impl_->gloo->recv(tensors, from, 0); });
+}
+
+std::vector<int64_t> Group::all_values(int64_t own, std::string_view what) {
+  at::Tensor values = at::zeros({size()}, at::kLong);
+  auto* row = values.data_ptr<int64_t>();
+  row[rank()] = own;
+  all_reduce_sum(values, what);
+  return {row, row + size()};
 }
 
 void Group::barrier(std::string_view what) {
@@ -265,7 +366,7 @@ void Group::barrier(std::string_view what) {
 }
 
 Traffic Group::traffic() const {
-  return impl_->traffic;
+  return {impl_->seconds, impl_->under_way->seconds(), impl_->bytes_sent};
 }
 
 }  // namespace ponder::distributed

@@ -23,7 +23,8 @@ struct GroupOptions {
 // What communication has cost this worker so far.
 struct Traffic {
   double seconds = 0;  // spent waiting in collectives; work hidden behind compute is not in it
-  int64_t bytes = 0;   // handed to collectives
+  double under_way_seconds = 0;  // with at least one collective begun and not ended
+  int64_t bytes = 0;             // handed to collectives
 };
 
 // A collective under way; wait() ends it. Throws as Group's operations do.
@@ -55,10 +56,16 @@ class Group {
   int rank() const;
   int size() const;
 
+  // The same workers once more, for collectives that another thread orders by itself: the order of
+  // calls holds within one group only. All workers call it alike; `name` tells groups apart. The
+  // result may outlive this group, but not be used after it where rank 0 holds the store.
+  Group another(const std::string& name) const;
+
   // Says what this worker does from now on, for the other workers' error messages.
   void doing(std::string_view what);
 
-  // Tells the others why this worker ends without them; their error messages repeat it.
+  // Tells the others why this worker ends without them; their error messages repeat it. No
+  // operation may follow.
   void give_up(std::string_view error);
 
   // Sum over the workers, in place on each. Contiguous; floating point or int64.
@@ -71,6 +78,13 @@ class Group {
 
   // Every worker's bytes, by rank; lengths may differ.
   std::vector<std::string> all_gather(std::string_view bytes, std::string_view what);
+
+  // A tensor from one worker to another; contiguous, of one shape and dtype on both.
+  void send(const at::Tensor& tensor, int to, std::string_view what);
+  void receive(at::Tensor& tensor, int from, std::string_view what);
+
+  // Every worker's value, by rank.
+  std::vector<int64_t> all_values(int64_t own, std::string_view what);
 
   void barrier(std::string_view what);
 

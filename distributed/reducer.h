@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -15,9 +16,13 @@ namespace ponder::distributed {
 
 class GradientReducer {
  public:
-  // `parameters`: leaves that need gradients, in forward order, the same on every worker. The
-  // group outlives the reducer.
-  GradientReducer(Group& group, std::vector<at::Tensor> parameters,
+  // Takes away and returns what this worker's backward passes have left for parameter i so far;
+  // undefined: nothing.
+  using Take = std::function<at::Tensor(size_t i)>;
+
+  // `parameters`: leaves that need gradients, in forward order, the same on every worker. Sums of
+  // bfloat16 parameters are float32. The group outlives the reducer.
+  GradientReducer(Group& group, std::vector<at::Tensor> parameters, Take take,
                   int64_t bucket_bytes = 25 << 20);
   ~GradientReducer();
   GradientReducer(const GradientReducer&) = delete;
@@ -27,9 +32,9 @@ class GradientReducer {
   // backward passes before it stay local.
   void arm();
 
-  // Sends what backward did not reach (its gradients count as zeros), waits, and leaves each
-  // parameter's grad as the sum over the workers. Without arm() it sends everything now.
-  void finish();
+  // Sends what backward did not reach (its gradients count as zeros), waits, and returns the sums
+  // over the workers, one a parameter. Without arm() it sends everything now.
+  std::vector<at::Tensor> finish();
 
  private:
   struct Impl;

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include <arpa/inet.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -41,7 +42,9 @@ std::vector<std::string> environment_of(int rank, int workers, uint16_t port) {
   for (char** entry = environ; *entry != nullptr; ++entry) out.emplace_back(*entry);
   // Workers share the cores, unless the user has said how.
   if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
+    cpu_set_t given;
+    const int cores =
+        ::sched_getaffinity(0, sizeof given, &given) == 0 ? CPU_COUNT(&given) : workers;
     out.push_back(fmt::format("OMP_NUM_THREADS={}", std::max(1, cores / workers)));
   }
   out.push_back(fmt::format("RANK={}", rank));
@@ -75,7 +78,9 @@ pid_t start(std::vector<std::string> words, std::vector<std::string> environment
 // The workers that still run, and how the first that failed ended.
 class Watch {
  public:
-  Watch(std::vector<pid_t> pids, double grace_s) : pids_(std::move(pids)), grace_s_(grace_s) {}
+  // pids[r] is rank r.
+  Watch(std::vector<pid_t> pids, double grace_s)
+      : ranks_(pids), pids_(std::move(pids)), grace_s_(grace_s) {}
 
   int run() {
     while (!pids_.empty()) {
@@ -92,12 +97,21 @@ class Watch {
     std::erase_if(pids_, [this](pid_t pid) {
       int status = 0;
       if (::waitpid(pid, &status, WNOHANG) != pid) return false;
-      const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+      if (WIFSIGNALED(status) && !stopping_) say_killed(pid, WTERMSIG(status));
+      const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
       if (code == 0 || status_ != 0) return true;
       status_ = code;
-      if (!stopping_) end_others();
+      // After a stop that was handed on the others are about to end by themselves.
+      const bool stopped = handed_on_ && code == 128 + core::stop_signal();
+      if (!stopping_ && !stopped) end_others();
       return true;
     });
+  }
+
+  void say_killed(pid_t pid, int signal) const {
+    const auto rank = std::find(ranks_.begin(), ranks_.end(), pid) - ranks_.begin();
+    fmt::print(stderr, "ponder: rank {} of {} (process {}) was ended by signal {} ({})\n", rank,
+               ranks_.size(), pid, signal, ::strsignal(signal));
   }
 
   // Also called while pids_ still holds the one that has ended: a signal to it is lost.
@@ -118,7 +132,8 @@ class Watch {
     for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
   }
 
-  std::vector<pid_t> pids_;
+  std::vector<pid_t> ranks_;
+  std::vector<pid_t> pids_;  // those that still run
   double grace_s_;
   int status_ = 0;
   bool stopping_ = false, handed_on_ = false;

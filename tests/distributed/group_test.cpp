@@ -7,7 +7,7 @@
 #include <gmock/gmock.h>
 
 #include "core/timer.h"
-#include "distributed/reducer.h"
+#include "distributed/sharding.h"
 #include "tests/support/process.h"
 
 namespace ponder::distributed {
@@ -59,6 +59,19 @@ TEST(GradientReducer, SumsEqualTheWholeBatchOnOneProcess) {
   for (int size = 1; size <= 4; ++size) expect_all_well(size, "gradients");
 }
 
+TEST(Sharding, OwnersValuesReachAllWorkersOrTheRoot) {
+  for (int size = 1; size <= 4; ++size) expect_all_well(size, "sharding");
+}
+
+TEST(Sharding, OwnersAreBalancedByBytes) {
+  const std::vector<int64_t> sizes = {8, 1, 7, 2, 6, 3};
+  const std::vector<int> owners = balanced_owners(sizes, 3);
+  std::vector<int64_t> load(3);
+  for (size_t i = 0; i < sizes.size(); ++i) load[owners[i]] += sizes[i];
+  EXPECT_THAT(load, ::testing::Each(9));
+  EXPECT_THAT(balanced_owners({5}, 4), ::testing::ElementsAre(0));
+}
+
 // Rank 1 of 3 fails in its fourth step; the others must end, in time, and name it.
 void expect_ends(const std::string& mode, double timeout_s,
                  const ::testing::Matcher<std::string>& message) {
@@ -82,6 +95,22 @@ TEST(GroupFaults, APausedWorkerIsNamedAtTheDeadline) {
 
 TEST(GroupFaults, ALateWorkerIsNamedWithWhatItDoes) {
   expect_ends("late", 3, HasSubstr("rank 1 has not come: it is sampling since"));
+}
+
+// Two network namespaces joined by a cable that is pulled: no packet says that the other is gone.
+TEST(GroupFaults, AWorkerThatIsCutOffEndsBothSidesSoonAfterTheDeadline) {
+  if (test::run({"unshare", "-rn", "true"}).status != 0)
+    GTEST_SKIP() << "no network namespaces for this user";
+  const test::TempDir folder;
+  const core::Stopwatch watch;
+  const auto outcome = test::run({"unshare", "-rn", "bash", "tests/distributed/cut_off.sh",
+                                  PONDER_BINARY_DIR "/tests/distributed/distributed_worker",
+                                  folder.path().string(), "3"});
+  ASSERT_EQ(outcome.status, 0) << outcome.out << outcome.err;
+  EXPECT_LT(watch.seconds(), 3 + 15);
+  EXPECT_EQ(test::read_text(folder.path() / "status"), "1 1\n");
+  EXPECT_THAT(test::read_text(folder.path() / "0"), HasSubstr("rank 1 is missing (dead, paused"));
+  EXPECT_THAT(test::read_text(folder.path() / "1"), HasSubstr("the store does not answer"));
 }
 
 TEST(GroupFaults, TheLastWordOfAWorkerThatGaveUpIsRepeated) {

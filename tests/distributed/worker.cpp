@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 #include <thread>
+#include <utility>
 
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -12,6 +13,7 @@
 #include "core/error.h"
 #include "distributed/group.h"
 #include "distributed/reducer.h"
+#include "distributed/sharding.h"
 #include "distributed/spawn.h"
 
 namespace ponder::distributed {
@@ -39,8 +41,48 @@ void collectives(Group& group) {
   const auto all = group.all_gather(own, "texts");
   for (int r = 0; r < group.size(); ++r)
     expect(all[r] == std::string(static_cast<size_t>(r) * 3, static_cast<char>(r)), "all_gather");
+  const std::vector<int64_t> values = group.all_values(group.rank() * 7, "values");
+  for (int r = 0; r < group.size(); ++r) expect(values[r] == r * 7, "all_values");
+  if (group.size() > 1) {
+    at::Tensor x = at::full({5}, group.rank(), at::kInt);
+    if (group.rank() == 1) group.send(x, 0, "a tensor");
+    if (group.rank() == 0) group.receive(x, 1, "a tensor");
+    expect(group.rank() != 0 || x.eq(1).all().item<bool>(), "send and receive");
+  }
+  Group other = group.another("second");
+  std::thread thread([&] {
+    at::Tensor x = at::full({1000}, 1);
+    for (int i = 0; i < 20; ++i) other.all_reduce_sum(x, "the second group's sum");
+  });
+  at::Tensor x = at::full({1000}, 1);
+  for (int i = 0; i < 20; ++i) group.all_reduce_sum(x, "a sum beside it");
+  thread.join();
   group.barrier("the end");
+  expect(group.size() == 1 || group.traffic().under_way_seconds > 0, "time under way");
   expect(group.size() == 1 || group.traffic().bytes > 0, "traffic");
+}
+
+void sharding(Group& group) {
+  const std::vector<at::ScalarType> types = {at::kFloat, at::kBFloat16, at::kShort, at::kLong};
+  std::vector<int64_t> sizes;
+  for (int64_t i = 0; i < 11; ++i) sizes.push_back((i * 37) % 19 + 1);
+  const std::vector<int> owners = balanced_owners(sizes, group.size());
+  std::vector<at::Tensor> all, own;
+  std::vector<int> own_owners;
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const bool mine = owners[i] == group.rank();
+    all.push_back(at::full({sizes[i]}, mine ? static_cast<int64_t>(i) : -1, types[i % 4]));
+    if (!mine && group.rank() != 0) continue;
+    own.push_back(all.back().clone());
+    own_owners.push_back(owners[i]);
+  }
+  broadcast_from_owners(group, all, owners, 40);
+  gather_from_owners(group, own, own_owners, 40);
+  for (size_t i = 0; i < sizes.size(); ++i) {
+    const auto value = static_cast<int64_t>(i);
+    expect(all[i].eq(value).all().item<bool>(), "broadcast_from_owners");
+    expect(group.rank() != 0 || own[i].eq(value).all().item<bool>(), "gather_from_owners");
+  }
 }
 
 // A small network whose loss is a sum over rows: each worker has some of the rows.
@@ -67,9 +109,11 @@ void gradients(Group& group) {
 
   const Net net = make_net();
   // Buckets of 600 bytes: several a backward pass, one parameter larger than one.
-  GradientReducer reducer(group, net.parameters(), 600);
+  const auto take = [&](size_t i) {
+    return std::exchange(net.parameters()[i].mutable_grad(), at::Tensor());
+  };
+  GradientReducer reducer(group, net.parameters(), take, 600);
   for (int round = 0; round < 2; ++round) {
-    for (const at::Tensor& p : net.parameters()) p.mutable_grad() = at::Tensor();
     // Uneven shares; the last worker of four has no rows at all and never calls backward.
     const int64_t begin = std::min<int64_t>(24, group.rank() * 9);
     const int64_t end = group.rank() + 1 == group.size() ? 24 : std::min<int64_t>(24, begin + 9);
@@ -79,10 +123,10 @@ void gradients(Group& group) {
       reducer.arm();
       loss_of(net, rows.slice(0, middle, end)).backward();
     }
-    reducer.finish();
-    expect(at::allclose(net.w1.grad(), whole.w1.grad(), 1e-12, 1e-12), "gradient of w1");
-    expect(at::allclose(net.w2.grad(), whole.w2.grad(), 1e-12, 1e-12), "gradient of w2");
-    expect(group.size() == 1 || net.unused.grad().eq(0).all().item<bool>(), "unused is zero");
+    const std::vector<at::Tensor> sums = reducer.finish();
+    expect(at::allclose(sums[0], whole.w1.grad(), 1e-12, 1e-12), "gradient of w1");
+    expect(at::allclose(sums[1], whole.w2.grad(), 1e-12, 1e-12), "gradient of w2");
+    expect(sums[2].eq(0).all().item<bool>(), "unused is zero");
   }
 }
 
@@ -106,6 +150,8 @@ int run(const std::string& mode, double timeout_s) {
   try {
     if (mode == "collectives") {
       collectives(group);
+    } else if (mode == "sharding") {
+      sharding(group);
     } else if (mode == "gradients") {
       gradients(group);
     } else if (mode == "fail-after") {
