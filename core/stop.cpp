@@ -1,15 +1,28 @@
 #include "core/stop.h"
 
 #include <csignal>
+#include <ctime>
 
 namespace ponder::core {
 namespace {
 
 volatile std::sig_atomic_t received = 0;
+volatile double received_at = 0;
+
+double now() {
+  timespec time{};
+  ::clock_gettime(CLOCK_MONOTONIC, &time);  // may be called in a signal handler
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 void on_stop(int signal) {
-  received = signal;
-  std::signal(signal, SIG_DFL);
+  if (received == 0) {
+    received = signal;
+    received_at = now();
+  } else if (now() - received_at > 1) {
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+  }
 }
 
 }  // namespace

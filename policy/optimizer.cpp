@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <utility>
 
 #include <ATen/ATen.h>
+
+#include "distributed/sharding.h"
 
 namespace ponder::policy {
 
@@ -43,25 +46,55 @@ double learning_rate_at(const OptimizerOptions& o, int64_t update, int64_t total
   return o.learning_rate * (o.min_lr_ratio + (1 - o.min_lr_ratio) * falling);
 }
 
-AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options)
-    : options_(options) {
-  const auto buffer = std::make_shared<GradientBuffer>();
+AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options,
+             distributed::Group* group)
+    : options_(options), group_(group != nullptr && group->size() > 1 ? group : nullptr) {
+  // Workers take a bucket's sums while others still come: each parameter has a buffer of its own.
+  auto buffer = std::make_shared<GradientBuffer>();
   for (const bool decayed : {true, false}) {
     for (const Parameter& p : parameters) {
       if (!p.trainable || (p.tensor.dim() > 1) != decayed) continue;
-      const auto zeros = [&](at::ScalarType dtype) { return at::zeros(p.tensor.sizes(), dtype); };
-      const bool low = p.tensor.scalar_type() == at::kBFloat16;
-      const at::ScalarType moments = low ? at::kFloat : p.tensor.scalar_type();
+      if (group_ != nullptr) buffer = std::make_shared<GradientBuffer>();
       slots_.push_back({.name = p.name,
                         .parameter = p.tensor,
                         .sum = GradientSum(p.tensor, buffer),
-                        .exp_avg = zeros(moments),
-                        .exp_avg_sq = zeros(moments),
-                        .step = at::zeros({}, at::kFloat),
-                        .low = low ? zeros(at::kShort) : at::Tensor(),
+                        .state = {},
                         .weight_decay = decayed ? options.weight_decay : 0.0});
     }
   }
+  if (group_ != nullptr) divide_(parameters);
+  for (Slot& slot : slots_) {
+    if (owns(slot)) slot.state = fresh_state(slot.parameter);
+  }
+}
+
+// Each slot gets an owner, and the reducer learns the order in which backward reaches them.
+void AdamW::divide_(const std::vector<Parameter>& parameters) {
+  std::vector<int64_t> bytes;
+  for (const Slot& slot : slots_) bytes.push_back(static_cast<int64_t>(slot.parameter.nbytes()));
+  const std::vector<int> owners = distributed::balanced_owners(bytes, group_->size());
+  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].owner = owners[i];
+  std::vector<at::Tensor> leaves;
+  for (const Parameter& p : parameters) {
+    for (size_t i = 0; i < slots_.size(); ++i) {
+      if (!slots_[i].parameter.is_same(p.tensor)) continue;
+      leaves.push_back(p.tensor);
+      forward_order_.push_back(i);
+    }
+  }
+  reducer_ = std::make_unique<distributed::GradientReducer>(
+      *group_, std::move(leaves),
+      [this](size_t i) { return slots_[forward_order_[i]].sum.take(); });
+}
+
+AdamW::State AdamW::fresh_state(const at::Tensor& parameter) {
+  const auto zeros = [&](at::ScalarType dtype) { return at::zeros(parameter.sizes(), dtype); };
+  const bool low = parameter.scalar_type() == at::kBFloat16;
+  const at::ScalarType moments = low ? at::kFloat : parameter.scalar_type();
+  return {.exp_avg = zeros(moments),
+          .exp_avg_sq = zeros(moments),
+          .step = at::zeros({}, at::kFloat),
+          .low = low ? zeros(at::kShort) : at::Tensor()};
 }
 
 namespace {
@@ -83,28 +116,61 @@ double global_norm(const std::vector<at::Tensor>& grads) {
 
 }  // namespace
 
-AdamW::StepResult AdamW::step(double learning_rate) {
-  const at::NoGradGuard no_grad;
+void AdamW::expect_last_backward() {
+  if (reducer_) reducer_->arm();
+}
+
+void AdamW::sum_gradients() {
+  if (!reducer_ || !sums_.empty()) return;
+  const std::vector<at::Tensor> sums = reducer_->finish();
+  sums_.resize(slots_.size());
+  for (size_t i = 0; i < sums.size(); ++i) sums_[forward_order_[i]] = sums[i];
+}
+
+// One a slot, zeros where there was none.
+std::vector<at::Tensor> AdamW::take_gradients() {
+  sum_gradients();
+  if (reducer_) return std::exchange(sums_, {});
   std::vector<at::Tensor> grads;
   for (Slot& slot : slots_) {
     const at::Tensor grad = slot.sum.take();
     grads.push_back(grad.defined() ? grad : at::zeros_like(slot.parameter));
   }
+  return grads;
+}
+
+AdamW::StepResult AdamW::step(double learning_rate) {
+  const at::NoGradGuard no_grad;
+  const std::vector<at::Tensor> grads = take_gradients();
   StepResult result;
   if (slots_.empty()) return result;
   result.grad_norm = global_norm(grads);
   if (!std::isfinite(result.grad_norm)) return result;
   const bool clip = options_.max_grad_norm > 0 && result.grad_norm > options_.max_grad_norm;
   const double scale = clip ? options_.max_grad_norm / (result.grad_norm + 1e-6) : 1.0;
-  for (Slot& slot : slots_) slot.step.add_(1);
+  for (Slot& slot : slots_) {
+    if (owns(slot)) slot.state.step.add_(1);
+  }
   update_float_(grads, learning_rate, scale);
   update_masters_(grads, learning_rate, scale);
+  hand_out_updates_();
   result.applied = true;
   return result;
 }
 
+void AdamW::hand_out_updates_() {
+  if (group_ == nullptr) return;
+  std::vector<at::Tensor> values;
+  std::vector<int> owners;
+  for (const Slot& slot : slots_) {
+    values.push_back(slot.parameter.detach());
+    owners.push_back(slot.owner);
+  }
+  distributed::broadcast_from_owners(*group_, values, owners);
+}
+
 void AdamW::drop_gradients() {
-  for (Slot& slot : slots_) slot.sum.take();
+  take_gradients();
 }
 
 void AdamW::update_float_(const std::vector<at::Tensor>& grads, double learning_rate,
@@ -115,12 +181,12 @@ void AdamW::update_float_(const std::vector<at::Tensor>& grads, double learning_
     const double decay = slots_[i].weight_decay;
     for (; i < slots_.size() && slots_[i].weight_decay == decay; ++i) {
       const Slot& slot = slots_[i];
-      if (slot.low.defined()) continue;
+      if (!owns(slot) || slot.state.low.defined()) continue;
       values.push_back(slot.parameter.detach());
       used.push_back(grads[i]);
-      exp_avg.push_back(slot.exp_avg);
-      exp_avg_sq.push_back(slot.exp_avg_sq);
-      steps.push_back(slot.step);
+      exp_avg.push_back(slot.state.exp_avg);
+      exp_avg_sq.push_back(slot.state.exp_avg_sq);
+      steps.push_back(slot.state.step);
     }
     if (values.empty()) continue;
     if (scale != 1.0) at::_foreach_mul_(used, scale);
@@ -134,9 +200,10 @@ void AdamW::update_masters_(const std::vector<at::Tensor>& grads, double learnin
                             double scale) {
   for (size_t i = 0; i < slots_.size(); ++i) {
     const Slot& slot = slots_[i];
-    if (!slot.low.defined()) continue;
-    const double count = slot.step.item<double>();
-    master_adamw_(slot.parameter.detach(), {slot.low, slot.exp_avg, slot.exp_avg_sq}, grads[i],
+    const State& state = slot.state;
+    if (!state.low.defined()) continue;
+    const double count = state.step.item<double>();
+    master_adamw_(slot.parameter.detach(), {state.low, state.exp_avg, state.exp_avg_sq}, grads[i],
                   {.learning_rate = learning_rate,
                    .beta1 = options_.adam_beta1,
                    .beta2 = options_.adam_beta2,
@@ -148,14 +215,37 @@ void AdamW::update_masters_(const std::vector<at::Tensor>& grads, double learnin
   }
 }
 
+std::vector<std::pair<std::string, at::Tensor>> AdamW::State::named(const std::string& name) const {
+  std::vector<std::pair<std::string, at::Tensor>> out = {
+      {"exp_avg." + name, exp_avg}, {"exp_avg_sq." + name, exp_avg_sq}, {"step." + name, step}};
+  if (low.defined()) out.emplace_back("master_low." + name, low);
+  return out;
+}
+
 std::vector<std::pair<std::string, at::Tensor>> AdamW::state() const {
   std::vector<std::pair<std::string, at::Tensor>> out;
   for (const Slot& slot : slots_) {
-    out.emplace_back("exp_avg." + slot.name, slot.exp_avg);
-    out.emplace_back("exp_avg_sq." + slot.name, slot.exp_avg_sq);
-    out.emplace_back("step." + slot.name, slot.step);
-    if (slot.low.defined()) out.emplace_back("master_low." + slot.name, slot.low);
+    if (!owns(slot)) continue;
+    for (auto& entry : slot.state.named(slot.name)) out.push_back(std::move(entry));
   }
+  return out;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> AdamW::whole_state() const {
+  if (group_ == nullptr) return state();
+  std::vector<std::pair<std::string, at::Tensor>> out;
+  std::vector<at::Tensor> tensors;
+  std::vector<int> owners;
+  for (const Slot& slot : slots_) {
+    if (!owns(slot) && group_->rank() != 0) continue;
+    const State state = owns(slot) ? slot.state : fresh_state(slot.parameter);
+    for (auto& entry : state.named(slot.name)) {
+      tensors.push_back(entry.second);
+      owners.push_back(slot.owner);
+      if (group_->rank() == 0) out.push_back(std::move(entry));
+    }
+  }
+  distributed::gather_from_owners(*group_, tensors, owners);
   return out;
 }
 

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "core/recipe.h"
+#include "distributed/group.h"
+#include "distributed/reducer.h"
 #include "policy/master_weights.h"
 #include "policy/model.h"
 
@@ -39,9 +42,22 @@ double learning_rate_at(const OptimizerOptions& options, int64_t update, int64_t
 // AdamW (arXiv:1711.05101) over a model's trainable parameters. float32 parameters go through
 // LibTorch's fused kernel; bfloat16 parameters have float32 masters (master_weights.h) and float32
 // moments, and their gradients are added up in float32 over micro-batches.
+//
+// On several workers (all make the same calls in the same order) gradients are summed over them,
+// each parameter's state is kept by one worker alone, which makes its update and hands it to the
+// others: ZeRO's first stage (distributed/sharding.h). One worker's results are the same bits as
+// without a group.
 class AdamW {
  public:
-  AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options);
+  // `group` outlives it; null: one worker.
+  AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options,
+        distributed::Group* group = nullptr);
+
+  // The next backward() is the last before sum_gradients(): workers' sums begin while it runs.
+  void expect_last_backward();
+
+  // Ends the sums over the workers. step() and drop_gradients() do it where it was not done.
+  void sum_gradients();
 
   // The gradients' global norm, taken before clipping; 0 where there are none.
   struct StepResult {
@@ -56,25 +72,43 @@ class AdamW {
   // Drops the gradients without an update.
   void drop_gradients();
 
-  // Moments, step counts and the lower halves of master weights as named tensors, to save and to
-  // restore in place ("exp_avg." + name, ...).
+  // Moments, step counts and the lower halves of master weights as named tensors, to restore in
+  // place ("exp_avg." + name, ...): those that this worker keeps.
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
+  // The same of all parameters, to be saved, on rank 0; none elsewhere. What rank 0 does not keep
+  // itself are copies. All workers call it.
+  std::vector<std::pair<std::string, at::Tensor>> whole_state() const;
+
  private:
+  struct State {
+    at::Tensor exp_avg, exp_avg_sq, step;
+    at::Tensor low;  // of a bfloat16 parameter: the lower halves of its masters
+    std::vector<std::pair<std::string, at::Tensor>> named(const std::string& name) const;
+  };
   struct Slot {
     std::string name;
     at::Tensor parameter;
     GradientSum sum;
-    at::Tensor exp_avg, exp_avg_sq, step;
-    at::Tensor low;  // of a bfloat16 parameter: the lower halves of its masters
+    State state;  // undefined tensors where another worker keeps it
     double weight_decay = 0;
+    int owner = 0;
   };
 
+  static State fresh_state(const at::Tensor& parameter);
+  bool owns(const Slot& slot) const { return group_ == nullptr || slot.owner == group_->rank(); }
+  void divide_(const std::vector<Parameter>& parameters);
+  std::vector<at::Tensor> take_gradients();
+  void hand_out_updates_();
   void update_float_(const std::vector<at::Tensor>& grads, double learning_rate, double scale);
   void update_masters_(const std::vector<at::Tensor>& grads, double learning_rate, double scale);
 
   OptimizerOptions options_;
-  std::vector<Slot> slots_;  // those with weight decay first
+  distributed::Group* group_;                              // null: one worker
+  std::vector<Slot> slots_;                                // those with weight decay first
+  std::vector<size_t> forward_order_;                      // slots as the model has them
+  std::unique_ptr<distributed::GradientReducer> reducer_;  // of several workers
+  std::vector<at::Tensor> sums_;                           // sum_gradients()'s, one a slot
 };
 
 }  // namespace ponder::policy
