@@ -53,14 +53,14 @@ void add_rollout(CLI::App& bench) {
 
 }  // namespace
 
-void add_bench(CLI::App& app) {
+void add_bench(CLI::App& app, int& status) {
   CLI::App* bench = app.add_subcommand(
       "bench", "figures of this machine as JSON: rollout, step, fp8, math, sandbox");
   bench->require_subcommand(1);
   bench->footer("Example:\n  ponder bench sandbox --seconds 2");
 
   add_rollout(*bench);
-  add_bench_step(*bench);
+  add_bench_step(*bench, status);
 
   auto sandbox = std::make_shared<SandboxBenchOptions>();
   CLI::App* sandbox_verb =

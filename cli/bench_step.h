@@ -7,6 +7,6 @@ class App;
 
 namespace ponder::cli {
 
-void add_bench_step(CLI::App& bench);
+void add_bench_step(CLI::App& bench, int& status);
 
 }  // namespace ponder::cli

@@ -23,7 +23,7 @@ void add_report(CLI::App& app);
 void add_serve(CLI::App& app);
 void add_model(CLI::App& app);
 void add_doctor(CLI::App& app);
-void add_bench(CLI::App& app);
+void add_bench(CLI::App& app, int& status);
 
 // "ponder 0.1.0 (LibTorch 2.11.0)".
 std::string version_text();

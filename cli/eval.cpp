@@ -33,9 +33,10 @@ void run_eval(const EvalRequest& request) {
       recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer);
   rollout::SampleOptions options{.max_completion_length = request.max_completion_length,
                                  .seed = static_cast<uint64_t>(request.seed)};
-  const recipes::Evaluation sampled = recipes::evaluate(engine, scorer, prompts, options);
+  distributed::Group alone = distributed::Group::alone();
+  const recipes::Evaluation sampled = recipes::evaluate(engine, scorer, prompts, options, alone);
   options.rule.temperature = 0;
-  const recipes::Evaluation greedy = recipes::evaluate(engine, scorer, prompts, options);
+  const recipes::Evaluation greedy = recipes::evaluate(engine, scorer, prompts, options, alone);
   const auto metrics = recipes::evaluation_metrics(greedy, sampled);
   if (request.json) {
     nlohmann::json out = metrics;

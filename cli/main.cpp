@@ -59,7 +59,7 @@ int run(int argc, char** argv) {
   add_serve(app);
   add_model(app);
   add_sandbox_command(app);
-  add_bench(app);
+  add_bench(app, status);
   add_doctor(app);
   check_verb(app, argc, argv);
   try {

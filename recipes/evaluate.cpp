@@ -2,12 +2,16 @@
 
 #include "core/file.h"
 #include "recipes/scoring_metrics.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 
-Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
-                    const std::vector<data::Prompt>& prompts,
-                    const rollout::SampleOptions& options) {
+namespace {
+
+// This worker's share of the problems, sampled and scored.
+std::vector<data::ScoredGroup> own_groups(rollout::Engine& engine, const rewards::Scorer& scorer,
+                                          const std::vector<data::Prompt>& prompts,
+                                          const rollout::SampleOptions& options) {
   rewards::ScoringPool pool(scorer, scoring_threads());
   pool.start(prompts.size(), options.num_generations);
   std::vector<data::Group> groups = engine.generate(
@@ -15,21 +19,36 @@ Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
         pool.submit(i, j, prompts[i], completion);
       });
   std::vector<std::vector<data::Score>> scores = pool.finish();
+  std::vector<data::ScoredGroup> out;
+  for (size_t i = 0; i < groups.size(); ++i)
+    out.emplace_back(std::move(groups[i]), std::move(scores[i]));
+  return out;
+}
+
+}  // namespace
+
+Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
+                    const std::vector<data::Prompt>& prompts, const rollout::SampleOptions& options,
+                    distributed::Group& group) {
+  std::vector<data::Prompt> own;
+  for (const size_t place : own_places(group, prompts.size())) own.push_back(prompts[place]);
   Evaluation out;
+  out.groups = gather_groups(
+      group, own_groups(engine, scorer, own, options),
+      prompts.size(), [&](size_t place) -> const auto& { return prompts[place]; });
   double tokens = 0, completions = 0;
   std::map<std::string, std::pair<double, double>> parts;  // sum and count
-  for (size_t i = 0; i < groups.size(); ++i) {
-    for (const data::Completion& completion : groups[i].completions) {
+  for (const data::ScoredGroup& scored : out.groups) {
+    for (const data::Completion& completion : scored.group.completions) {
       tokens += static_cast<double>(completion.token_ids.size());
       ++completions;
     }
-    for (const data::Score& score : scores[i]) {
+    for (const data::Score& score : scored.scores) {
       for (const auto& [name, value] : score.parts) {
         parts[name].first += value;
         parts[name].second += 1;
       }
     }
-    out.groups.emplace_back(std::move(groups[i]), std::move(scores[i]));
   }
   for (const auto& [name, sum] : parts) out.metrics[name] = sum.first / sum.second;
   out.metrics["mean_length"] = completions > 0 ? tokens / completions : 0;
@@ -47,11 +66,13 @@ std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
 std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
                                             const std::vector<data::Prompt>& prompts,
                                             rollout::SampleOptions options, int64_t step,
-                                            const std::filesystem::path& file) {
+                                            const std::filesystem::path& file,
+                                            distributed::Group& group) {
   options.rule.temperature = 1;
-  const Evaluation sampled = evaluate(engine, scorer, prompts, options);
+  const Evaluation sampled = evaluate(engine, scorer, prompts, options, group);
   options.rule.temperature = 0;
-  const Evaluation greedy = evaluate(engine, scorer, prompts, options);
+  const Evaluation greedy = evaluate(engine, scorer, prompts, options, group);
+  if (file.empty()) return evaluation_metrics(greedy, sampled);
   std::string lines;
   for (const data::ScoredGroup& group : greedy.groups) lines += group_line(step, group, {});
   core::write_file_atomic(file, lines);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "data/types.h"
+#include "distributed/group.h"
 #include "policy/model.h"
 #include "policy/tokenizer.h"
 #include "rewards/scorer.h"
@@ -22,9 +23,10 @@ struct Evaluation {
   std::map<std::string, double> metrics;
 };
 
+// Workers of a group share the problems; each gets the whole evaluation.
 Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
-                    const std::vector<data::Prompt>& prompts,
-                    const rollout::SampleOptions& options);
+                    const std::vector<data::Prompt>& prompts, const rollout::SampleOptions& options,
+                    distributed::Group& group);
 
 // The metrics of a greedy and of a sampled (temperature 1) evaluation as they stand in
 // metrics.jsonl: eval/accuracy, ..., and eval/sampled_accuracy, ...
@@ -32,11 +34,12 @@ std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
                                                  const Evaluation& sampled);
 
 // Both evaluations of one step, sampled at temperature 1 and greedy; the greedy completions go to
-// `file`.
+// `file`, where it is not empty.
 std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
                                             const std::vector<data::Prompt>& prompts,
                                             rollout::SampleOptions options, int64_t step,
-                                            const std::filesystem::path& file);
+                                            const std::filesystem::path& file,
+                                            distributed::Group& group);
 
 // One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder").
 // `advantages` may be empty.

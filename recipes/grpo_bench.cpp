@@ -84,7 +84,8 @@ data::Json bench_grpo_step(const GrpoBenchOptions& o) {
   rollout::Engine engine(model, tokenizer, {});
   policy::AdamW optimizer(model.parameters(), recipe.optimizer);
   Reference reference(recipe.grpo, model);
-  GrpoUpdate update(recipe, model, optimizer, reference);
+  distributed::Group alone = distributed::Group::alone();
+  GrpoUpdate update(recipe, model, optimizer, reference, alone);
   std::vector<Seconds> steps;
   for (int64_t step = 1; step <= o.repetitions + 1; ++step) {
     Seconds seconds;

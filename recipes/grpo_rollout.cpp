@@ -10,14 +10,16 @@
 #include "grpo/advantage.h"
 #include "recipes/rollout_metrics.h"
 #include "recipes/scoring_metrics.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 
 GrpoRollout::GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollout::Engine& engine,
-                         const rewards::Scorer& scorer)
+                         const rewards::Scorer& scorer, distributed::Group& group)
     : recipe_(recipe),
       prompts_(prompts),
       engine_(engine),
+      group_(group),
       scoring_(scorer, scoring_threads()),
       difficulty_(recipe.dataset.curriculum) {}
 
@@ -119,10 +121,43 @@ std::vector<OpenGroup> GrpoRollout::begin(std::vector<data::Prompt> prompts, int
   return out;
 }
 
-// The groups that ended; the others become paused_.
+namespace {
+
+bool is_paused(const data::Group& group) {
+  return std::any_of(group.completions.begin(), group.completions.end(),
+                     [](const auto& c) { return c.finish_reason == data::FinishReason::kPaused; });
+}
+
+}  // namespace
+
+// The groups that ended, of all workers; the others become paused_.
 std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>& open,
                                                    int64_t pause_after, int64_t policy_version,
                                                    Rollout& rollout, const Say& say) {
+  group_.doing("sampling");
+  std::vector<OpenGroup> own;
+  for (const size_t place : own_places(group_, open.size())) own.push_back(open[place]);
+  auto all = sample_own(own, pause_after, policy_version, rollout, say);
+  if (group_.size() > 1) {
+    const core::PhaseTimer timer(rollout.seconds, "exchange");
+    all = gather_groups(
+        group_, std::move(all),
+        open.size(), [&](size_t place) -> const auto& { return open[place].group.prompt; });
+  }
+  std::vector<data::ScoredGroup> ended;
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (is_paused(all[i].group))
+      paused_.push_back({std::move(all[i].group), open[i].round});
+    else
+      ended.push_back(std::move(all[i]));
+  }
+  return ended;
+}
+
+// This worker's groups; those with a paused completion have empty scores.
+std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGroup>& open,
+                                                       int64_t pause_after, int64_t policy_version,
+                                                       Rollout& rollout, const Say& say) {
   const GrpoOptions& o = recipe_.grpo;
   std::vector<rollout::Request> requests;
   for (const OpenGroup& group : open) {
@@ -158,34 +193,29 @@ std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>&
                               });
   }
   const core::PhaseTimer timer(rollout.seconds, "score");
-  if (!at_once) groups = keep_ended(open, std::move(groups));
+  if (!at_once) submit_ended(groups);
   std::vector<std::vector<data::Score>> scores = scoring_.finish();
   std::vector<data::ScoredGroup> scored;
-  for (size_t i = 0; i < groups.size(); ++i)
-    scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
+  size_t next = 0;
+  for (data::Group& group : groups) {
+    const bool paused = !at_once && is_paused(group);
+    auto its_scores =
+        paused ? std::vector<data::Score>(group.completions.size()) : std::move(scores[next++]);
+    scored.emplace_back(std::move(group), std::move(its_scores));
+  }
   return scored;
 }
 
-// Moves the groups with a paused completion to paused_, and submits the others to the scorer.
-std::vector<data::Group> GrpoRollout::keep_ended(const std::vector<OpenGroup>& open,
-                                                 std::vector<data::Group> groups) {
-  std::vector<data::Group> ended;
-  for (size_t i = 0; i < groups.size(); ++i) {
-    const auto& completions = groups[i].completions;
-    const bool paused = std::any_of(completions.begin(), completions.end(), [](const auto& c) {
-      return c.finish_reason == data::FinishReason::kPaused;
-    });
-    if (paused)
-      paused_.push_back({std::move(groups[i]), open[i].round});
-    else
-      ended.push_back(std::move(groups[i]));
+void GrpoRollout::submit_ended(const std::vector<data::Group>& groups) {
+  const auto ended = groups.size() - std::count_if(groups.begin(), groups.end(), is_paused);
+  scoring_.start(ended, recipe_.grpo.num_generations);
+  size_t next = 0;
+  for (const data::Group& group : groups) {
+    if (is_paused(group)) continue;
+    for (size_t j = 0; j < group.completions.size(); ++j)
+      scoring_.submit(next, j, group.prompt, group.completions[j]);
+    ++next;
   }
-  scoring_.start(ended.size(), recipe_.grpo.num_generations);
-  for (size_t i = 0; i < ended.size(); ++i) {
-    for (size_t j = 0; j < ended[i].completions.size(); ++j)
-      scoring_.submit(i, j, ended[i].prompt, ended[i].completions[j]);
-  }
-  return ended;
 }
 
 // A task's problems never come again: only a dataset's prompts are kept account of.

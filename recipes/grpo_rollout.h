@@ -9,6 +9,7 @@
 
 #include "data/difficulty.h"
 #include "data/types.h"
+#include "distributed/group.h"
 #include "recipes/options.h"
 #include "recipes/prompts.h"
 #include "recipes/stage.h"
@@ -33,14 +34,15 @@ class GrpoRollout {
  public:
   // REQUIRES: all that is referred to outlives it.
   GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollout::Engine& engine,
-              const rewards::Scorer& scorer);
+              const rewards::Scorer& scorer, distributed::Group& group);
 
   // The rollout of step `step`, sampled by the engine's weights, which are version
   // `policy_version`. With filter_groups, groups without signal are dropped and others sampled
   // instead, up to max_num_gen_batches rounds; when no group at all has a signal, those of the last
   // round are handed on. No prompt is taken twice for one step. With partial_rollout_tokens, a
   // completion gets so many tokens at most; groups with one that has not ended go on in the next
-  // step, before new prompts are begun, and the rollout may be smaller.
+  // step, before new prompts are begun, and the rollout may be smaller. Each worker samples and
+  // scores its share of the groups; all end with the same rollout.
   Rollout run(int64_t step, int64_t policy_version, const Say& say);
 
   // One group of the next prompt, sampled and scored; nothing is counted.
@@ -55,13 +57,16 @@ class GrpoRollout {
   std::vector<OpenGroup> begin(std::vector<data::Prompt> prompts, int64_t step) const;
   std::vector<data::ScoredGroup> sample(const std::vector<OpenGroup>& open, int64_t pause_after,
                                         int64_t policy_version, Rollout& rollout, const Say& say);
-  std::vector<data::Group> keep_ended(const std::vector<OpenGroup>& open,
-                                      std::vector<data::Group> groups);
+  std::vector<data::ScoredGroup> sample_own(const std::vector<OpenGroup>& open, int64_t pause_after,
+                                            int64_t policy_version, Rollout& rollout,
+                                            const Say& say);
+  void submit_ended(const std::vector<data::Group>& groups);
   void observe(const std::vector<data::ScoredGroup>& groups);
 
   const GrpoRecipe& recipe_;
   PromptSource& prompts_;
   rollout::Engine& engine_;
+  distributed::Group& group_;
   rewards::ScoringPool scoring_;
   data::Difficulty difficulty_;
   std::vector<OpenGroup> paused_;

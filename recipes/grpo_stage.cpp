@@ -22,11 +22,12 @@
 #include "recipes/rollout_metrics.h"
 #include "recipes/scoring_metrics.h"
 #include "recipes/trainee.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 namespace {
 
-Trainee make_trainee(const GrpoRecipe& recipe) {
+Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
   if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
@@ -36,24 +37,25 @@ Trainee make_trainee(const GrpoRecipe& recipe) {
                      recipe.model_name_or_path);
   }
   return Trainee(std::move(loaded.model), loaded.trained, recipe.model_name_or_path, recipe.reward,
-                 recipe.optimizer);
+                 recipe.optimizer, group);
 }
 
 class GrpoStage : public Stage {
  public:
-  explicit GrpoStage(const GrpoRecipe& recipe)
+  GrpoStage(const GrpoRecipe& recipe, distributed::Group& group)
       : recipe_(recipe),
-        trainee_(make_trainee(recipe)),
+        group_(group),
+        trainee_(make_trainee(recipe, group)),
         prompts_(recipe.dataset, recipe.seed, trainee_.tokenizer,
                  trainee_.model.config().max_position_embeddings, recipe.model_name_or_path),
         reference_(recipe_.grpo, trainee_.model),
-        rollout_(recipe_, prompts_, trainee_.engine, trainee_.scorer),
-        update_(recipe_, trainee_.model, trainee_.optimizer, reference_) {
+        rollout_(recipe_, prompts_, trainee_.engine, trainee_.scorer, group),
+        update_(recipe_, trainee_.model, trainee_.optimizer, reference_, group) {
     name_reward_weights();
     check_batch_arithmetic(recipe_, prompts_.size());
     trainee_.scorer.check(prompts_.train(), prompts_.train_places());
     if (recipe.grpo.one_step_off)
-      one_step_off_ = std::make_unique<OneStepOff>(recipe_, prompts_, trainee_);
+      one_step_off_ = std::make_unique<OneStepOff>(recipe_, prompts_, trainee_, group);
     if (recipe.eval.num_prompts == 0) return;
     trainee_.held_out =
         recipe.eval.dataset.empty()
@@ -84,6 +86,7 @@ class GrpoStage : public Stage {
     Metrics metrics = std::move(rollout.metrics);
     metrics.merge(scoring_metrics(rollout.groups, trainee_.scorer));
     context.say("training");
+    group_.doing("training");
     auto [batch, advantages] = make_batch(rollout.groups, seconds);
     metrics.merge(advantages.metrics);
     metrics.merge(staleness(rollout.groups, update_.policy_version()));
@@ -184,16 +187,24 @@ class GrpoStage : public Stage {
       out.batch = grpo::pack(groups, out.advantages.values, packing);
       if (reference_) {
         const core::PhaseTimer timer(seconds, "reference");
-        reference_.add_logprobs(out.batch);
+        add_reference(out.batch);
       }
     }
     const bool stale = o.one_step_off || o.partial_rollout_tokens > 0;
     if (!o.loss.correct_sampler && !stale) return out;
     const core::PhaseTimer timer(seconds, "old_logprobs");
     out.batch.sampling_logprobs = out.batch.old_logprobs;
-    out.batch.old_logprobs =
-        batch_logprobs_in_parts(trainee_.model, out.batch, o.temperature, o.train_tokens_max);
+    out.batch.old_logprobs = gather_tokens(group_, out.batch, [&](const grpo::TrainBatch& share) {
+      return batch_logprobs_in_parts(trainee_.model, share, o.temperature, o.train_tokens_max);
+    });
     return out;
+  }
+
+  void add_reference(grpo::TrainBatch& batch) const {
+    batch.ref_logprobs = gather_tokens(group_, batch, [this](grpo::TrainBatch share) {
+      reference_.add_logprobs(share);
+      return share.ref_logprobs;
+    });
   }
 
   // KL in the reward: the reference is asked before the advantages are taken. REINFORCE++ has it
@@ -211,7 +222,7 @@ class GrpoStage : public Stage {
     out.batch = grpo::pack(groups, totals, packing);
     {
       const core::PhaseTimer timer(seconds, "reference");
-      reference_.add_logprobs(out.batch);
+      add_reference(out.batch);
     }
     const auto penalties = grpo::kl_penalties(out.batch, o.loss.beta, o.loss.kl_estimator);
     out.advantages = grpo::compute_advantages(groups, o.advantage, penalties);
@@ -241,6 +252,7 @@ class GrpoStage : public Stage {
   void write_completions(int64_t step, const std::vector<data::ScoredGroup>& groups,
                          const grpo::Advantages& advantages,
                          const std::filesystem::path& file) const {
+    if (file.empty()) return;
     std::string lines;
     const size_t count = std::min<size_t>(groups.size(), recipe_.save.completions_per_step);
     for (size_t i = 0; i < count; ++i) lines += group_line(step, groups[i], advantages.values[i]);
@@ -248,6 +260,7 @@ class GrpoStage : public Stage {
   }
 
   GrpoRecipe recipe_;
+  distributed::Group& group_;
   Trainee trainee_;
   PromptSource prompts_;
   Reference reference_;
@@ -259,8 +272,8 @@ class GrpoStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe) {
-  return std::make_unique<GrpoStage>(recipe);
+std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe, distributed::Group& group) {
+  return std::make_unique<GrpoStage>(recipe, group);
 }
 
 }  // namespace ponder::recipes

@@ -4,12 +4,14 @@
 
 #include <memory>
 
+#include "distributed/group.h"
 #include "recipes/options.h"
 #include "recipes/stage.h"
 
 namespace ponder::recipes {
 
-// Loads model, tokenizer and data. Throws UserError for whatever of them cannot be used.
-std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe);
+// Loads model, tokenizer and data. `group` are the workers that train together; it outlives the
+// stage. Throws UserError for whatever cannot be used.
+std::unique_ptr<Stage> make_grpo_stage(const GrpoRecipe& recipe, distributed::Group& group);
 
 }  // namespace ponder::recipes

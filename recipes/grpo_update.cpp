@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include <ATen/ATen.h>
 
@@ -9,6 +10,7 @@
 #include "policy/lora.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/dump.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 namespace {
@@ -16,20 +18,36 @@ namespace {
 // Updates in a row that may be skipped for a loss or gradient that is not finite.
 constexpr int64_t kSkippedMax = 3;
 
+// Every worker's values, end to end; float32 [n], n of each its own.
+at::Tensor gather_floats(distributed::Group& group, const at::Tensor& own) {
+  if (group.size() == 1) return own;
+  const auto* data = reinterpret_cast<const char*>(own.const_data_ptr<float>());
+  std::vector<at::Tensor> all;
+  for (const std::string& bytes : group.all_gather({data, own.nbytes()}, "entropies")) {
+    at::Tensor values = at::empty({static_cast<int64_t>(bytes.size() / sizeof(float))});
+    std::memcpy(values.data_ptr<float>(), bytes.data(), bytes.size());
+    all.push_back(std::move(values));
+  }
+  return at::cat(all);
+}
+
 // The threshold of top_entropy_quantile is taken over the whole update, as TRL takes it over one
 // forward pass of all ranks; where the update is cut into several passes they are made once more,
 // without graph.
 void add_entropy_threshold(const policy::Model& model, const std::vector<grpo::TrainBatch>& micros,
-                           const GrpoOptions& options, grpo::Normalizer& normalizer) {
-  if (options.loss.top_entropy_quantile >= 1 || micros.size() < 2) return;
+                           const GrpoOptions& options, distributed::Group& group,
+                           grpo::Normalizer& normalizer) {
+  if (options.loss.top_entropy_quantile >= 1) return;
+  if (group.size() == 1 && micros.size() < 2) return;
   const at::NoGradGuard no_grad;
   std::vector<at::Tensor> parts;
   for (const grpo::TrainBatch& micro : micros) {
     if (micro.num_loss_tokens > 0)
       parts.push_back(batch_logprobs(model, micro, options.temperature).entropies);
   }
-  if (parts.empty()) return;
-  const at::Tensor entropies = at::cat(parts);
+  const at::Tensor entropies =
+      gather_floats(group, parts.empty() ? at::empty({0}) : at::cat(parts));
+  if (entropies.numel() == 0) return;
   normalizer.entropy_threshold =
       grpo::entropy_threshold(entropies, options.loss.top_entropy_quantile);
   normalizer.entropy_tokens = grpo::count_at_least(entropies, *normalizer.entropy_threshold);
@@ -38,11 +56,12 @@ void add_entropy_threshold(const policy::Model& model, const std::vector<grpo::T
 }  // namespace
 
 GrpoUpdate::GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer,
-                       Reference& reference)
+                       Reference& reference, distributed::Group& group)
     : recipe_(recipe),
       model_(model),
       optimizer_(optimizer),
       reference_(reference),
+      group_(group),
       entropy_{.target = recipe.grpo.loss.entropy_target,
                .delta = recipe.grpo.loss.entropy_coef_delta,
                .coef_min = recipe.grpo.loss.entropy_coef_min,
@@ -115,12 +134,15 @@ Metrics GrpoUpdate::run(int64_t step, const grpo::TrainBatch& batch,
 
 GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normalizer normalizer,
                                       const Place& place, const std::filesystem::path& dumps) {
-  const std::vector<grpo::TrainBatch> micros = grpo::split(mini, recipe_.grpo.train_tokens_max);
-  add_entropy_threshold(model_, micros, recipe_.grpo, normalizer);
+  const std::vector<grpo::TrainBatch> micros =
+      grpo::split(own_share(group_, mini), recipe_.grpo.train_tokens_max);
+  add_entropy_threshold(model_, micros, recipe_.grpo, group_, normalizer);
   grpo::LossOptions loss = loss_options(recipe_.grpo);
   if (loss.use_adaptive_entropy) loss.entropy_coef = entropy_.applied();
   Update out;
-  accumulate(micros, normalizer, loss, out);
+  accumulate(micros, normalizer, loss, mini.num_sequences(), out);
+  optimizer_.sum_gradients();
+  merge_workers(out);
   if (std::isfinite(out.loss)) {
     const policy::AdamW::StepResult result = optimizer_.step(place.learning_rate);
     out.grad_norm = result.grad_norm;
@@ -129,14 +151,15 @@ GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normal
   }
   if (!out.applied) {
     optimizer_.drop_gradients();
-    note_skipped(place, write_dump(dumps, recipe_, model_,
-                                   {.step = place.step,
-                                    .update = place.update,
-                                    .loss = out.loss,
-                                    .grad_norm = out.grad_norm,
-                                    .entropy_coef = loss.entropy_coef,
-                                    .normalizer = normalizer,
-                                    .batch = mini}));
+    note_skipped(place, dumps.empty() ? dumps
+                                      : write_dump(dumps, recipe_, model_,
+                                                   {.step = place.step,
+                                                    .update = place.update,
+                                                    .loss = out.loss,
+                                                    .grad_norm = out.grad_norm,
+                                                    .entropy_coef = loss.entropy_coef,
+                                                    .normalizer = normalizer,
+                                                    .batch = mini}));
     return out;
   }
   skipped_in_a_row_ = 0;
@@ -150,14 +173,12 @@ GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normal
 }
 
 // Adds the update's gradients to the parameters, micro-batch by micro-batch, up to the first whose
-// loss is not finite.
+// loss is not finite. `sequences`: of the whole update.
 void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
                             const grpo::Normalizer& normalizer, const grpo::LossOptions& loss,
-                            Update& update) {
-  double sequences = 0;
-  for (const grpo::TrainBatch& micro : micros)
-    sequences += static_cast<double>(micro.num_sequences());
-  for (const grpo::TrainBatch& micro : micros) {
+                            int64_t sequences, Update& update) {
+  for (size_t m = 0; m < micros.size(); ++m) {
+    const grpo::TrainBatch& micro = micros[m];
     if (micro.num_loss_tokens == 0) continue;
     policy::MoeRecord record{.balance = recipe_.grpo.aux_loss};
     const policy::TokenLogprobs now =
@@ -168,9 +189,11 @@ void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
     grpo::LossResult result = grpo::policy_loss(inputs, loss);
     // Each micro-batch has its share of the balance by its sequences.
     if (record.balance_loss.defined()) {
-      result.loss = result.loss +
-                    record.balance_loss * (static_cast<double>(micro.num_sequences()) / sequences);
+      result.loss =
+          result.loss + record.balance_loss * (static_cast<double>(micro.num_sequences()) /
+                                               static_cast<double>(sequences));
     }
+    if (m + 1 == micros.size()) optimizer_.expect_last_backward();
     result.loss.backward();
     update.loss += result.loss.item<double>();
     if (!std::isfinite(update.loss)) return;
@@ -178,6 +201,35 @@ void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
     const at::Tensor difference = (now.logprobs.detach() - inputs.old_logprobs).abs();
     update.difference_sum += difference.sum().item<double>();
     update.difference_max = std::max(update.difference_max, difference.max().item<double>());
+  }
+}
+
+// Makes each worker's part of the update's loss and metrics the whole.
+void GrpoUpdate::merge_workers(Update& update) {
+  if (group_.size() == 1) return;
+  data::Json parts = data::Json::array();
+  for (const grpo::MetricParts& metrics : update.parts) {
+    data::Json& own = parts.emplace_back(data::Json::object());
+    for (const auto& [name, part] : metrics) own[name] = {part.kind, part.value, part.weight};
+  }
+  const data::Json own = {{"loss", update.loss},
+                          {"difference_sum", update.difference_sum},
+                          {"difference_max", update.difference_max},
+                          {"parts", std::move(parts)}};
+  update = {};
+  for (const data::Json& worker : gather_json(group_, own, "the update's loss")) {
+    update.loss += worker.at("loss").get<double>();
+    update.difference_sum += worker.at("difference_sum").get<double>();
+    update.difference_max =
+        std::max(update.difference_max, worker.at("difference_max").get<double>());
+    for (const data::Json& micro : worker.at("parts")) {
+      grpo::MetricParts& metrics = update.parts.emplace_back();
+      for (const auto& [name, part] : micro.items()) {
+        metrics[name] = {.kind = part.at(0).get<grpo::MetricPart::Kind>(),
+                         .value = part.at(1).get<double>(),
+                         .weight = part.at(2).get<double>()};
+      }
+    }
   }
 }
 

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <vector>
 
+#include "distributed/group.h"
 #include "grpo/batch.h"
 #include "grpo/entropy.h"
 #include "grpo/loss.h"
@@ -19,14 +20,15 @@ namespace ponder::recipes {
 
 class GrpoUpdate {
  public:
-  // REQUIRES: all that is referred to outlives it.
+  // REQUIRES: all that is referred to outlives it; the optimizer is of the same group.
   GrpoUpdate(const GrpoRecipe& recipe, policy::Model& model, policy::AdamW& optimizer,
-             Reference& reference);
+             Reference& reference, distributed::Group& group);
 
   // Makes the updates of step `step` from the rollout's batch; returns their metrics. An update
   // whose loss or gradient is not finite is left out, counted (skipped_updates) and written to a
-  // folder in `dumps` from which it can be replayed (dump.h). Throws RunError that names it after
-  // three in a row.
+  // folder in `dumps` from which it can be replayed (dump.h; no dump where `dumps` is empty).
+  // Throws RunError that names it after three in a row. Workers share each mini-batch's sequences;
+  // the batch and the metrics are the same on all.
   Metrics run(int64_t step, const grpo::TrainBatch& batch, const std::filesystem::path& dumps);
 
   int64_t policy_version() const { return policy_version_; }  // updates applied so far
@@ -50,13 +52,15 @@ class GrpoUpdate {
   Update update(const grpo::TrainBatch& mini, grpo::Normalizer normalizer, const Place& place,
                 const std::filesystem::path& dumps);
   void accumulate(const std::vector<grpo::TrainBatch>& micros, const grpo::Normalizer& normalizer,
-                  const grpo::LossOptions& loss, Update& update);
+                  const grpo::LossOptions& loss, int64_t sequences, Update& update);
+  void merge_workers(Update& update);
   void note_skipped(const Place& place, const std::filesystem::path& dump);
 
   const GrpoRecipe& recipe_;
   policy::Model& model_;
   policy::AdamW& optimizer_;
   Reference& reference_;
+  distributed::Group& group_;
   grpo::AdaptiveEntropy entropy_;
   int64_t policy_version_ = 0;
   int64_t skipped_in_a_row_ = 0;

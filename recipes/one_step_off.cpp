@@ -16,11 +16,13 @@ void copy_weights(const policy::Model& from, policy::Model& to) {
 
 }  // namespace
 
-OneStepOff::OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Trainee& trainee)
+OneStepOff::OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Trainee& trainee,
+                       const distributed::Group& group)
     : trained_(trainee.model),
       sampler_(trainee.model.frozen_copy()),
       engine_(sampler_, trainee.tokenizer, {}),
-      rollout_(recipe, prompts, engine_, trainee.scorer) {}
+      group_(group.another("sampler")),
+      rollout_(recipe, prompts, engine_, trainee.scorer, group_) {}
 
 OneStepOff::~OneStepOff() {
   if (under_way_.valid()) under_way_.wait();

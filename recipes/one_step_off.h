@@ -16,7 +16,8 @@ namespace ponder::recipes {
 class OneStepOff {
  public:
   // REQUIRES: all that is referred to outlives it.
-  OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Trainee& trainee);
+  OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Trainee& trainee,
+             const distributed::Group& group);
   ~OneStepOff();
 
   // The rollout of step `step`: what was sampled in the background, or, where there is nothing (the
@@ -39,6 +40,7 @@ class OneStepOff {
   const policy::Model& trained_;
   policy::Model sampler_;
   rollout::Engine engine_;
+  distributed::Group group_;  // its own: it samples beside the training's collectives
   GrpoRollout rollout_;
   std::optional<Rollout> pending_;
   std::future<Rollout> under_way_;

@@ -6,18 +6,22 @@
 
 #include "core/error.h"
 #include "core/timer.h"
+#include "distributed/sharding.h"
 #include "policy/mtp_training.h"
 #include "policy/ops.h"
 #include "recipes/trainee.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 namespace {
 
-// Documents laid end to end: token t of a document is trained to predict token t + 1.
+// Documents laid end to end: token t of a document is trained to predict token t + 1. Of several
+// workers each has some of a step's documents, maybe none.
 struct TextBatch {
   policy::PackedInput input;
-  at::Tensor targets;  // int64 [targets]: places of the predicted tokens
-  at::Tensor weights;  // float32 [tokens]: of each token as a target
+  at::Tensor targets;                         // int64 [targets]: places of the predicted tokens
+  at::Tensor weights;                         // float32 [tokens]: of each token as a target
+  int64_t num_documents = 0, num_tokens = 0;  // of the step, all workers'
   int64_t next_document = 0;
 
   // Cross entropy of the tokens at `places`, predicted by `states`, weighted and summed.
@@ -40,7 +44,7 @@ struct EncodedDocument {
   size_t prompt_tokens = 0;
 };
 
-Trainee make_trainee(const PretrainRecipe& recipe) {
+Trainee make_trainee(const PretrainRecipe& recipe, distributed::Group& group) {
   if (recipe.training.lora.use_peft)
     core::throw_user("training.use_peft: pretrain makes fresh weights and trains all of them");
   policy::Model model =
@@ -51,14 +55,15 @@ Trainee make_trainee(const PretrainRecipe& recipe) {
       [&](policy::Linear& linear) { linear.precision = recipe.pretrain.linear_precision; });
   const std::vector<policy::Parameter> trained = model.parameters();
   return Trainee(std::move(model), trained, recipe.model_name_or_path, recipe.reward,
-                 recipe.optimizer);
+                 recipe.optimizer, group);
 }
 
 class PretrainStage : public Stage {
  public:
-  explicit PretrainStage(const PretrainRecipe& recipe)
+  PretrainStage(const PretrainRecipe& recipe, distributed::Group& group)
       : recipe_(recipe),
-        trainee_(make_trainee(recipe)),
+        group_(group),
+        trainee_(make_trainee(recipe, group)),
         save_dtype_(recipe.pretrain.save_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat) {
     data::TaskOptions tasks;
     tasks.chain_sums = recipe.pretrain.corpus.sums;
@@ -73,41 +78,28 @@ class PretrainStage : public Stage {
     const core::Stopwatch watch;
     policy::Model& model = trainee_.model;
     const PretrainOptions& o = recipe_.pretrain;
+    group_.doing("training");
     const TextBatch batch = next_batch();
     next_document_ = batch.next_document;
-    policy::MoeRecord record{
-        .loads =
-            at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong),
-        .balance = o.aux_loss};
-    const at::Tensor hidden = model.forward(batch.input, &record);
-    const TextBatch::Loss main =
-        batch.loss(hidden.index_select(0, batch.targets - 1), batch.targets, model.output_weight());
-    Metrics metrics;
-    // A constant divisor: a batch with few tokens moves the weights less.
-    at::Tensor loss = main.sum / static_cast<double>(o.tokens_per_step);
-    if (model.num_mtp() > 0 && o.mtp_loss_weight > 0)
-      loss = loss + mtp_loss(batch, hidden, record, metrics);
-    if (record.balance_loss.defined()) {
-      loss = loss + record.balance_loss;
-      metrics["moe/aux_loss"] = record.balance_loss.item<double>();
-    }
-    loss.backward();
+    at::Tensor loads =
+        at::zeros({model.num_moe_layers(), model.config().moe.n_routed_experts}, at::kLong);
+    const Losses losses = backward(batch, loads);
     const double rate = policy::learning_rate_at(recipe_.optimizer, step - 1, o.max_steps);
     context.before_update();
     const policy::AdamW::StepResult result = trainee_.optimizer.step(rate);
     if (!result.applied)
       core::throw_run("step {}: the gradient is not finite: lower optimizer.learning_rate", step);
-    model.update_balance_biases(record.loads, o.bias_update_rate);
-    const int64_t tokens = batch.input.cu_seqlens.back();
-    num_tokens_ += tokens;
-    metrics.insert({{"loss", main.sum.item<double>() / batch.weight_of(batch.targets)},
-                    {"entropy", main.entropies.detach().mean().item<double>()},
-                    {"grad_norm", result.grad_norm},
-                    {"learning_rate", rate},
-                    {"num_tokens", static_cast<double>(num_tokens_)},
-                    {"moe/max_violation", max_violation(record.loads)},
-                    {"timing_s/step", watch.seconds()},
-                    {"perf/tokens_per_s", static_cast<double>(tokens) / watch.seconds()}});
+    group_.all_reduce_sum(loads, "the experts' loads");
+    model.update_balance_biases(loads, o.bias_update_rate);
+    num_tokens_ += batch.num_tokens;
+    Metrics metrics = metrics_of(losses);
+    metrics.insert(
+        {{"grad_norm", result.grad_norm},
+         {"learning_rate", rate},
+         {"num_tokens", static_cast<double>(num_tokens_)},
+         {"moe/max_violation", max_violation(loads)},
+         {"timing_s/step", watch.seconds()},
+         {"perf/tokens_per_s", static_cast<double>(batch.num_tokens) / watch.seconds()}});
     return metrics;
   }
 
@@ -150,33 +142,113 @@ class PretrainStage : public Stage {
     return out;
   }
 
+  // What one worker's documents came to.
+  struct Losses {
+    double sum = 0, weight = 0;              // next token
+    double entropy = 0, entropy_tokens = 0;  // mean, and over how many
+    double mtp_sum = 0, mtp_weight = 0;      // of the modules for multi-token prediction
+    double aux = 0;                          // this worker's share of the balance loss
+  };
+
+  // Adds this worker's gradients and its experts' loads.
+  Losses backward(const TextBatch& batch, at::Tensor& loads) {
+    Losses out;
+    if (batch.targets.size(0) == 0) return out;
+    const policy::Model& model = trainee_.model;
+    const PretrainOptions& o = recipe_.pretrain;
+    policy::MoeRecord record{.loads = loads, .balance = o.aux_loss};
+    const at::Tensor hidden = model.forward(batch.input, &record);
+    const TextBatch::Loss main =
+        batch.loss(hidden.index_select(0, batch.targets - 1), batch.targets, model.output_weight());
+    // A constant divisor: a batch with few tokens moves the weights less.
+    at::Tensor loss = main.sum / static_cast<double>(o.tokens_per_step);
+    if (model.num_mtp() > 0 && o.mtp_loss_weight > 0)
+      loss = loss + mtp_loss(batch, hidden, record, out);
+    if (record.balance_loss.defined()) {
+      const double documents = static_cast<double>(batch.input.cu_seqlens.size() - 1);
+      const at::Tensor share =
+          record.balance_loss * (documents / static_cast<double>(batch.num_documents));
+      loss = loss + share;
+      out.aux = share.item<double>();
+    }
+    trainee_.optimizer.expect_last_backward();
+    loss.backward();
+    out.sum = main.sum.item<double>();
+    out.weight = batch.weight_of(batch.targets);
+    out.entropy = main.entropies.detach().mean().item<double>();
+    out.entropy_tokens = static_cast<double>(batch.targets.size(0));
+    return out;
+  }
+
+  // Of all workers.
+  Metrics metrics_of(const Losses& own) {
+    Losses all;
+    for (const data::Json& l : gather_json(group_,
+                                           {own.sum, own.weight, own.entropy, own.entropy_tokens,
+                                            own.mtp_sum, own.mtp_weight, own.aux},
+                                           "the step's losses")) {
+      all.sum += l.at(0).get<double>();
+      all.weight += l.at(1).get<double>();
+      all.entropy += l.at(2).get<double>() * l.at(3).get<double>();
+      all.entropy_tokens += l.at(3).get<double>();
+      all.mtp_sum += l.at(4).get<double>();
+      all.mtp_weight += l.at(5).get<double>();
+      all.aux += l.at(6).get<double>();
+    }
+    const PretrainOptions& o = recipe_.pretrain;
+    Metrics metrics = {{"loss", all.sum / all.weight},
+                       {"entropy", all.entropy / all.entropy_tokens}};
+    if (trainee_.model.num_mtp() > 0 && o.mtp_loss_weight > 0)
+      metrics["mtp/loss"] = all.mtp_weight > 0 ? all.mtp_sum / all.mtp_weight : 0;
+    if (o.aux_loss.any()) metrics["moe/aux_loss"] = all.aux;
+    return metrics;
+  }
+
   // lambda / D times the sum over the D modules' losses, DeepSeek-V3 (arXiv:2412.19437) eq. 25,
   // with the divisor of the loss itself.
   at::Tensor mtp_loss(const TextBatch& batch, const at::Tensor& hidden, policy::MoeRecord& record,
-                      Metrics& metrics) const {
+                      Losses& losses) const {
     const policy::Model& model = trainee_.model;
     at::Tensor total = at::zeros({});
-    double weight = 0;
     for (const policy::MtpStates& part : mtp_states(model, batch.input, hidden, &record)) {
       total = total + batch.loss(part.states, part.targets, model.output_weight()).sum;
-      weight += batch.weight_of(part.targets);
+      losses.mtp_weight += batch.weight_of(part.targets);
     }
-    metrics["mtp/loss"] = weight > 0 ? total.item<double>() / weight : 0;
+    losses.mtp_sum = total.item<double>();
     return total * (recipe_.pretrain.mtp_loss_weight /
                     static_cast<double>(model.num_mtp() * recipe_.pretrain.tokens_per_step));
   }
 
-  // Whole documents, as many as fit.
+  // Whole documents, as many as fit; this worker's of them, tokens balanced.
   TextBatch next_batch() const {
-    std::vector<int64_t> tokens, positions, targets;
-    std::vector<float> weights;
+    std::vector<EncodedDocument> documents;
+    std::vector<int64_t> lengths;
     TextBatch batch;
-    batch.input.cu_seqlens = {0};
     batch.next_document = next_document_;
     for (;;) {
-      const EncodedDocument document = encoded(batch.next_document);
-      const size_t total = tokens.size() + document.tokens.size();
-      if (!tokens.empty() && static_cast<int64_t>(total) > recipe_.pretrain.tokens_per_step) break;
+      EncodedDocument document = encoded(batch.next_document);
+      const auto length = static_cast<int64_t>(document.tokens.size());
+      if (!documents.empty() && batch.num_tokens + length > recipe_.pretrain.tokens_per_step) break;
+      batch.num_tokens += length;
+      lengths.push_back(length);
+      documents.push_back(std::move(document));
+      ++batch.next_document;
+    }
+    batch.num_documents = static_cast<int64_t>(documents.size());
+    const std::vector<int> owners = distributed::balanced_owners(lengths, group_.size());
+    std::vector<EncodedDocument> own;
+    for (size_t i = 0; i < documents.size(); ++i) {
+      if (owners[i] == group_.rank()) own.push_back(std::move(documents[i]));
+    }
+    lay_out(own, batch);
+    return batch;
+  }
+
+  void lay_out(const std::vector<EncodedDocument>& documents, TextBatch& batch) const {
+    std::vector<int64_t> tokens, positions, targets;
+    std::vector<float> weights;
+    batch.input.cu_seqlens = {0};
+    for (const EncodedDocument& document : documents) {
       for (size_t t = 0; t < document.tokens.size(); ++t) {
         if (t > 0) targets.push_back(static_cast<int64_t>(tokens.size()));
         tokens.push_back(document.tokens[t]);
@@ -185,13 +257,11 @@ class PretrainStage : public Stage {
         weights.push_back(prompt ? static_cast<float>(recipe_.pretrain.prompt_loss_weight) : 1.0f);
       }
       batch.input.cu_seqlens.push_back(static_cast<int32_t>(tokens.size()));
-      ++batch.next_document;
     }
     batch.input.token_ids = at::tensor(tokens);
     batch.input.positions = at::tensor(positions);
     batch.targets = at::tensor(targets);
     batch.weights = at::tensor(weights);
-    return batch;
   }
 
   // V3's measure of imbalance: how far the fullest expert lies above the mean load, as a share of
@@ -203,6 +273,7 @@ class PretrainStage : public Stage {
   }
 
   PretrainRecipe recipe_;
+  distributed::Group& group_;
   Trainee trainee_;
   at::ScalarType save_dtype_;
   int64_t next_document_ = 0;
@@ -211,8 +282,9 @@ class PretrainStage : public Stage {
 
 }  // namespace
 
-std::unique_ptr<Stage> make_pretrain_stage(const PretrainRecipe& recipe) {
-  return std::make_unique<PretrainStage>(recipe);
+std::unique_ptr<Stage> make_pretrain_stage(const PretrainRecipe& recipe,
+                                           distributed::Group& group) {
+  return std::make_unique<PretrainStage>(recipe, group);
 }
 
 }  // namespace ponder::recipes

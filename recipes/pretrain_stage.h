@@ -4,12 +4,14 @@
 
 #include <memory>
 
+#include "distributed/group.h"
 #include "recipes/options.h"
 #include "recipes/stage.h"
 
 namespace ponder::recipes {
 
 // Reads config.json and the tokenizer; draws the weights from the recipe's seed.
-std::unique_ptr<Stage> make_pretrain_stage(const PretrainRecipe& recipe);
+// `group` outlives the stage.
+std::unique_ptr<Stage> make_pretrain_stage(const PretrainRecipe& recipe, distributed::Group& group);
 
 }  // namespace ponder::recipes

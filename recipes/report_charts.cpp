@@ -248,6 +248,11 @@ std::set<std::string> metrics_of(std::span<const RunData> runs) {
   return names;
 }
 
+// timing_s/min/* and timing_s/max/*: the fastest and the slowest of several workers.
+bool is_of_extreme_worker(const std::string& metric) {
+  return metric.starts_with("timing_s/min/") || metric.starts_with("timing_s/max/");
+}
+
 // The phases in the order of a step; phases that are not named here follow by name.
 std::vector<std::string> phases_of(const std::set<std::string>& metrics) {
   const std::array<std::string, 5> kOrder = {"timing_s/sample", "timing_s/score", "timing_s/train",
@@ -257,7 +262,8 @@ std::vector<std::string> phases_of(const std::set<std::string>& metrics) {
     if (metrics.contains(phase)) phases.push_back(phase);
   }
   for (const std::string& metric : metrics) {
-    const bool is_phase = metric.starts_with(kPhasePrefix) && metric != kWholeStep;
+    const bool is_phase = metric.starts_with(kPhasePrefix) && metric != kWholeStep &&
+                          !is_of_extreme_worker(metric);
     if (is_phase && std::find(kOrder.begin(), kOrder.end(), metric) == kOrder.end())
       phases.push_back(metric);
   }

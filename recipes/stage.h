@@ -21,7 +21,8 @@ using Say = std::function<void(const std::string&)>;
 // Writes the state that it was made from into an existing folder.
 using WriteCheckpoint = std::function<void(const std::filesystem::path& folder)>;
 
-// What the loop lends to a step.
+// What the loop lends to a step. Of several workers only rank 0 writes: the others' paths are
+// empty.
 struct StepContext {
   std::filesystem::path completions_file;  // gets what a person may want to read later
   std::filesystem::path dumps_folder;      // gets what a failed update needs to be replayed
@@ -31,6 +32,8 @@ struct StepContext {
   std::function<void()> before_update;
 };
 
+// Of several workers each has a stage of its own with the same state; all make the same calls in
+// the same order.
 class Stage {
  public:
   virtual ~Stage() = default;
@@ -44,17 +47,18 @@ class Stage {
   // Throws UserError for what cannot work.
   virtual void check(std::FILE*) {}
 
-  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone.
+  // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Metrics are
+  // the same on all workers but for those that depend on the machine, which are this worker's.
   virtual Metrics step(int64_t step, const StepContext& context) = 0;
 
-  // Held-out metrics of the state as it is; completions go to `evaluation_file`. Empty: the recipe
-  // wants none.
+  // Held-out metrics of the state as it is; completions go to `evaluation_file`, where it is not
+  // empty. No metrics: the recipe wants none.
   virtual Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
                            const Say& say) = 0;
 
   // Everything that step() depends on, as a Hugging Face folder with the trainer's state beside the
   // weights. Counters are taken now; weights are read when the result is called, which may be on
-  // another thread, up to the next step's before_update().
+  // another thread, up to the next step's before_update(). Of several workers rank 0's is called.
   virtual WriteCheckpoint checkpoint(int64_t step) const = 0;
   virtual void restore(const std::filesystem::path& checkpoint) = 0;
 

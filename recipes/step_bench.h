@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "data/types.h"
+#include "distributed/group.h"
 
 namespace ponder::recipes {
 
@@ -27,8 +28,10 @@ std::vector<int64_t> bench_lengths(const StepBenchOptions& options);
 
 // Random tokens of these lengths, mean negative log-likelihood, backward, AdamW: best and median of
 // the repetitions, phases, GFLOP/s (6 a matmul weight and token) and the peak of at::linear on
-// 2048^3 in the same dtype, measured in the same run before and after. Throws UserError where the
-// model cannot be loaded.
-data::Json bench_step(const StepBenchOptions& options);
+// 2048^3 in the same dtype, measured in the same run before and after. Workers of a group share the
+// sequences: phases are then the slowest worker's, and communication is told apart (seconds waited
+// for, seconds under way, the share of those that compute hid, bytes of all workers); the result is
+// rank 0's. Throws UserError where the model cannot be loaded.
+data::Json bench_step(const StepBenchOptions& options, distributed::Group& group);
 
 }  // namespace ponder::recipes

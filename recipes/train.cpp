@@ -2,21 +2,17 @@
 
 #include <algorithm>
 #include <functional>
-#include <future>
 #include <memory>
 #include <span>
 
-#include <unistd.h>
-
 #include "core/error.h"
 #include "core/metrics.h"
-#include "core/progress.h"
 #include "core/recipe.h"
 #include "core/spelling.h"
 #include "core/stop.h"
-#include "core/timer.h"
+#include "distributed/group.h"
+#include "distributed/launch.h"
 #include "recipes/algorithms.h"
-#include "recipes/best_step.h"
 #include "recipes/dump.h"
 #include "recipes/grpo_stage.h"
 #include "recipes/options.h"
@@ -25,6 +21,9 @@
 #include "recipes/run_folder.h"
 #include "recipes/stage.h"
 #include "recipes/summary.h"
+#include "recipes/train_loop.h"
+#include "recipes/worker_log.h"
+#include "recipes/workers.h"
 
 namespace ponder::recipes {
 namespace {
@@ -34,11 +33,12 @@ struct Loaded {
   std::string resolved;  // recipe.toml of the run
   EvalOptions eval;
   SaveOptions save;
-  std::function<std::unique_ptr<Stage>()> make;
+  std::function<std::unique_ptr<Stage>(distributed::Group&)> make;
 };
 
 template <typename Recipe>
-Loaded load_as(const core::Recipe& file, std::unique_ptr<Stage> (*make)(const Recipe&)) {
+Loaded load_as(const core::Recipe& file,
+               std::unique_ptr<Stage> (*make)(const Recipe&, distributed::Group&)) {
   Recipe recipe;
   if constexpr (std::is_same_v<Recipe, GrpoRecipe>)
     set_algorithm(recipe.grpo, file.peek("algorithm"));
@@ -47,7 +47,7 @@ Loaded load_as(const core::Recipe& file, std::unique_ptr<Stage> (*make)(const Re
     core::throw_user("the recipe names no model: set model_name_or_path to a Hugging Face folder");
   }
   return {core::RecipeWriter::text_of(recipe), recipe.eval, recipe.save,
-          [recipe, make] { return make(recipe); }};
+          [recipe, make](distributed::Group& group) { return make(recipe, group); }};
 }
 
 Loaded load(const TrainRequest& request) {
@@ -62,100 +62,6 @@ Loaded load(const TrainRequest& request) {
   core::throw_user("{}: stage: unknown stage '{}'{}", request.recipe.string(), stage,
                    core::suggestion(stage, known));
 }
-
-// The loop over the steps that are left.
-class Loop {
- public:
-  Loop(const Loaded& recipe, Stage& stage, RunFolder& folder, int64_t resumed, int64_t last,
-       std::FILE* out)
-      : recipe_(recipe),
-        stage_(stage),
-        folder_(folder),
-        first_(resumed + 1),
-        last_(last),
-        metrics_(folder.dir(), resumed > 0 ? resumed : -1),
-        best_(recipe.save, folder.dir() / "metrics.jsonl"),
-        progress_(out, ::isatty(::fileno(out)) != 0) {}
-
-  // Returns the last step that was done.
-  int64_t run() {
-    if (first_ == 1) evaluate_start();
-    for (int64_t step = first_; step <= last_; ++step) {
-      one_step(step);
-      const bool stopping = core::stop_requested();
-      if (stopping || step == last_ || step % recipe_.save.save_steps == 0 || step == best_.step())
-        save(step);
-      if (stopping) last_ = step;
-    }
-    wait_for_save();
-    return last_;
-  }
-
- private:
-  void evaluate_start() {
-    const Metrics metrics = stage_.evaluate(0, folder_.evaluation_file(0), say());
-    if (!metrics.empty()) metrics_.write(metrics, 0);
-    best_.see_names(metrics);
-  }
-
-  void one_step(int64_t step) {
-    const core::Stopwatch watch;
-    Metrics metrics = stage_.step(step, {.completions_file = folder_.completions_file(step),
-                                         .dumps_folder = folder_.dir() / "dumps",
-                                         .say = say(),
-                                         .before_update = [this] { wait_for_save(); }});
-    if (step % recipe_.eval.eval_steps == 0 || step == stage_.num_steps()) {
-      const core::Stopwatch evaluation;
-      metrics.merge(stage_.evaluate(step, folder_.evaluation_file(step), say()));
-      metrics["timing_s/eval"] = evaluation.seconds();
-    }
-    metrics["timing_s/save"] = save_seconds_;  // that this step waited for the checkpoint before it
-    metrics_.write(metrics, step);
-    best_.see_names(metrics);
-    best_.observe(step, metrics);
-    if (step == 1) best_.check_name();
-    seconds_ += watch.seconds();
-    core::StepLine line = stage_.line(metrics);
-    line.step = step;
-    line.num_steps = stage_.num_steps();
-    line.eta_s =
-        seconds_ / static_cast<double>(step - first_ + 1) * static_cast<double>(last_ - step);
-    step_text_ = core::format_step(line);
-    progress_.step(step_text_);
-  }
-
-  // The checkpoint is written while the next step samples: no weight changes till wait_for_save().
-  void save(int64_t step) {
-    metrics_.sync();
-    saving_ = std::async(
-        std::launch::async, [this, step, best = best_.step(), write = stage_.checkpoint(step)] {
-          folder_.save_checkpoint(step, recipe_.save.save_total_limit, best, write);
-        });
-  }
-
-  void wait_for_save() {
-    const core::Stopwatch watch;
-    if (saving_.valid()) saving_.get();
-    save_seconds_ = watch.seconds();
-  }
-
-  Say say() {
-    return [this](const std::string& what) {
-      progress_.update(step_text_.empty() ? what : step_text_ + " · " + what);
-    };
-  }
-
-  const Loaded& recipe_;
-  Stage& stage_;
-  RunFolder& folder_;
-  int64_t first_, last_;
-  core::MetricsLog metrics_;
-  BestStep best_;
-  core::Progress progress_;
-  std::string step_text_;
-  double seconds_ = 0, save_seconds_ = 0;
-  std::future<void> saving_;  // its destructor waits
-};
 
 void print_summary(const RunFolder& folder, std::FILE* out) {
   const auto records = core::read_metrics(folder.dir() / "metrics.jsonl");
@@ -204,39 +110,103 @@ bool replay(const std::filesystem::path& dump, std::FILE* out) {
   return replay_dump(dump, out);
 }
 
-bool train(const TrainRequest& request, std::FILE* out) {
-  const Loaded recipe = load(request);
-  const std::unique_ptr<Stage> stage = recipe.make();
-  if (request.check_only) {
-    stage->check(out);
-    fmt::print(out, "{}: the recipe, its model and its data are in order\n",
-               request.recipe.string());
-    return true;
+void check_recipe(const TrainRequest& request) {
+  load(request);
+}
+
+namespace {
+
+void check(const Loaded& recipe, const TrainRequest& request, std::FILE* out) {
+  distributed::Group alone = distributed::Group::alone();
+  recipe.make(alone)->check(out);
+  fmt::print(out, "{}: the recipe, its model and its data are in order\n", request.recipe.string());
+}
+
+// Opens the run's folder on rank 0 and tells the others where it is and how far the run got.
+struct Place {
+  std::unique_ptr<RunFolder> folder;  // rank 0's
+  std::filesystem::path dir;
+  int64_t resumed = 0;
+};
+
+Place open_place(const Loaded& recipe, const TrainRequest& request, distributed::Group& group) {
+  Place place;
+  place.dir = request.run_dir.empty() ? "runs" / request.recipe.stem() : request.run_dir;
+  if (group.rank() == 0) {
+    place.folder = std::make_unique<RunFolder>(place.dir, recipe.resolved);
+    place.resumed = place.folder->latest_step();
+    place.folder->forget_after(place.resumed);
+    warn_of_lost_metrics(*place.folder, place.resumed);
   }
-  const std::filesystem::path dir =
-      request.run_dir.empty() ? "runs" / request.recipe.stem() : request.run_dir;
-  RunFolder folder(dir, recipe.resolved);
-  const int64_t resumed = folder.latest_step();
-  folder.forget_after(resumed);
-  warn_of_lost_metrics(folder, resumed);
-  if (resumed > 0) stage->restore(folder.checkpoint(resumed));
-  const int64_t total = stage->num_steps(),
-                last = std::min(total, request.stop_at_step.value_or(total));
-  const std::string what = resumed == total ? fmt::format("finished after {} steps:", total)
-                           : resumed == 0   ? "training into"
-                                            : fmt::format("going on after step {} in", resumed);
-  fmt::print(out, "{} {}\n", what, dir.string());
-  if (resumed == 0) fmt::print(out, "{}", stage->plan());
-  int64_t done = resumed;
-  if (resumed < last) {
+  if (group.size() == 1) return place;
+  const auto all =
+      group.all_gather(std::filesystem::absolute(place.dir).string(), "the run folder");
+  place.resumed = group.all_values(place.resumed, "the step to go on from")[0];
+  if (group.rank() > 0) place.dir = all[0];
+  return place;
+}
+
+void greet(const Place& place, const Stage& stage, const distributed::Group& group,
+           std::FILE* out) {
+  const int64_t total = stage.num_steps();
+  const std::string what = place.resumed == total ? fmt::format("finished after {} steps:", total)
+                           : place.resumed == 0
+                               ? "training into"
+                               : fmt::format("going on after step {} in", place.resumed);
+  const std::string workers = group.size() > 1 ? fmt::format(", {} workers", group.size()) : "";
+  fmt::print(out, "{} {}{}\n", what, place.dir.string(), workers);
+  if (place.resumed == 0) fmt::print(out, "{}", stage.plan());
+}
+
+int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& group,
+        WorkerLog& log, std::FILE* out) {
+  group.doing("loading model and data");
+  share_cores(group);
+  const std::unique_ptr<Stage> stage = recipe.make(group);
+  const Place place = open_place(recipe, request, group);
+  log.move_to(place.dir);
+  if (place.resumed > 0) stage->restore(place.dir / "checkpoints" / std::to_string(place.resumed));
+  const int64_t total = stage->num_steps();
+  const LoopOptions options{.resumed = place.resumed,
+                            .last = std::min(total, request.stop_at_step.value_or(total)),
+                            .eval_steps = recipe.eval.eval_steps,
+                            .save_steps = recipe.save.save_steps};
+  if (place.folder) greet(place, *stage, group, out);
+  LoopEnd end{.step = options.resumed};
+  if (options.resumed < options.last) {
     core::catch_stop_signals();
-    done = Loop(recipe, *stage, folder, resumed, last, out).run();
+    std::unique_ptr<Recorder> recorder;
+    if (place.folder) {
+      recorder = std::make_unique<Recorder>(recipe.save, *place.folder, options.resumed,
+                                            options.last, out);
+    }
+    end = run_loop(*stage, group, options, recorder.get());
   }
-  finish(folder, out);
-  if (done < total)
-    fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", done,
+  if (place.folder) finish(*place.folder, out);
+  if (place.folder && end.step < total)
+    fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", end.step,
                total);
-  return !core::stop_requested();
+  group.barrier("the end");  // a launcher ends all workers when it sees the first one end
+  return end.stop_signal;
+}
+
+}  // namespace
+
+int train(const TrainRequest& request, std::FILE* out) {
+  const Loaded recipe = load(request);
+  if (request.check_only) {
+    check(recipe, request, out);
+    return 0;
+  }
+  distributed::Group group = distributed::Group::join(distributed::worker_from_environment(),
+                                                      {.timeout_s = request.timeout_s});
+  WorkerLog log(group.rank());
+  try {
+    return run(recipe, request, group, log, out);
+  } catch (const std::exception& error) {
+    group.give_up(error.what());
+    throw;
+  }
 }
 
 }  // namespace ponder::recipes

@@ -29,13 +29,14 @@ TrainedModel load_trained_model(const std::filesystem::path& folder, const Train
 
 Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
                  const std::filesystem::path& its_folder, const rewards::RewardOptions& reward,
-                 const policy::OptimizerOptions& optimizer_options)
+                 const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group)
     : folder(its_folder),
+      group(its_group),
       model(std::move(its_model)),
       tokenizer(policy::Tokenizer::from_folder(its_folder)),
       scorer(reward, load_reward_model),
       engine(model, tokenizer, {}),
-      optimizer(trained, optimizer_options) {
+      optimizer(trained, optimizer_options, &group) {
   policy::check_tokenizer_fits(tokenizer, model.config(), folder);
   policy::check_can_end(model.config(), folder);
 }
@@ -44,32 +45,33 @@ Metrics Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step
                           const std::filesystem::path& file, const Say& say) {
   if (held_out.empty()) return {};
   say("evaluating");
+  group.doing("evaluating");
   return evaluate_both(
       engine, scorer, held_out,
       {.max_completion_length = options.max_completion_length, .seed = static_cast<uint64_t>(seed)},
-      step, file);
+      step, file, group);
 }
 
 WriteCheckpoint Trainee::checkpoint(at::ScalarType dtype, policy::NamedTensors extra,
                                     data::Json values) const {
-  return [this, dtype, extra = std::move(extra),
+  return [this, dtype, extra = std::move(extra), optimizer_state = optimizer.whole_state(),
           values = std::move(values)](const std::filesystem::path& checkpoint) {
     policy::save_hf_folder(model, dtype, folder, checkpoint);
     if (!model.adapters().empty()) {
       std::filesystem::create_directory(checkpoint / "adapter");
       policy::save_lora(model, folder, checkpoint / "adapter");
     }
-    policy::NamedTensors tensors = trained_tensors(model, optimizer);
+    policy::NamedTensors tensors = trained_tensors(model, optimizer_state);
     tensors.insert(tensors.end(), extra.begin(), extra.end());
-    save_trainer_state(checkpoint, tensors, values);
+    save_trainer_state(checkpoint, tensors, values, group.size());
   };
 }
 
 void Trainee::restore(const std::filesystem::path& checkpoint, const policy::NamedTensors& extra,
                       const std::function<void(const data::Json&)>& read) {
-  policy::NamedTensors tensors = trained_tensors(model, optimizer);
+  policy::NamedTensors tensors = trained_tensors(model, optimizer.state());
   tensors.insert(tensors.end(), extra.begin(), extra.end());
-  restore_trainer_state(checkpoint, tensors, read);
+  restore_trainer_state(checkpoint, tensors, group.size(), read);
   policy::refresh_lora(model);
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "distributed/group.h"
 #include "policy/lora.h"
 #include "policy/model.h"
 #include "policy/optimizer.h"
@@ -30,24 +31,28 @@ TrainedModel load_trained_model(const std::filesystem::path& folder, const Train
 
 struct Trainee {
   // `folder` is the Hugging Face folder that the tokenizer is read from; `trained` are the
-  // parameters that the optimizer changes. Throws UserError where tokenizer and model do not fit.
+  // parameters that the optimizer changes; `group` are the workers that train alike, and outlives
+  // the trainee. Throws UserError where tokenizer and model do not fit.
   Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
           const std::filesystem::path& folder, const rewards::RewardOptions& reward,
-          const policy::OptimizerOptions& optimizer_options);
+          const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group);
 
-  // Greedy and sampled metrics of `held_out`; none where there are no problems.
+  // Greedy and sampled metrics of `held_out`, shared among the workers; none where there are no
+  // problems.
   Metrics evaluate(const EvalOptions& options, int64_t seed, int64_t step,
                    const std::filesystem::path& file, const Say& say);
 
   // The Hugging Face folder with weights in `dtype` (adapters merged, and beside them in the folder
-  // `adapter`), and the trainer's state with `extra` tensors
-  // and these values. REQUIRES: the trainee outlives the result.
+  // `adapter`), and the trainer's state with `extra` tensors and these values. All workers call it,
+  // one writes: the result is whole on rank 0 alone, and the same whatever their number. REQUIRES:
+  // the trainee outlives the result.
   WriteCheckpoint checkpoint(at::ScalarType dtype, policy::NamedTensors extra,
                              data::Json values) const;
   void restore(const std::filesystem::path& checkpoint, const policy::NamedTensors& extra,
                const std::function<void(const data::Json&)>& read);
 
   std::filesystem::path folder;
+  distributed::Group& group;
   policy::Model model;
   policy::Tokenizer tokenizer;
   rewards::Scorer scorer;

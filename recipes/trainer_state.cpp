@@ -45,9 +45,18 @@ void warn_of_threads(int threads) {
              threads, at::get_num_threads(), threads);
 }
 
+void warn_of_workers(int workers, int now) {
+  if (workers == now) return;
+  fmt::print(stderr,
+             "ponder: warning: the run was made by {} workers and goes on with {}: its last bits "
+             "will differ\n",
+             workers, now);
+}
+
 }  // namespace
 
-policy::NamedTensors trained_tensors(const policy::Model& model, const policy::AdamW& optimizer) {
+policy::NamedTensors trained_tensors(const policy::Model& model,
+                                     const policy::NamedTensors& optimizer_state) {
   policy::NamedTensors out;
   for (const policy::Parameter& p : model.parameters()) {
     if (model.adapters().empty()) out.emplace_back("weight." + p.name, p.tensor.detach());
@@ -56,22 +65,23 @@ policy::NamedTensors trained_tensors(const policy::Model& model, const policy::A
     out.emplace_back("weight." + adapter->name + ".lora_A.weight", adapter->a.detach());
     out.emplace_back("weight." + adapter->name + ".lora_B.weight", adapter->b.detach());
   }
-  for (auto& [name, tensor] : optimizer.state()) out.emplace_back(name, tensor);
+  out.insert(out.end(), optimizer_state.begin(), optimizer_state.end());
   return out;
 }
 
 void save_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& tensors,
-                        const data::Json& values) {
+                        const data::Json& values, int workers) {
   const fs::path path = checkpoint / "trainer.safetensors";
   policy::save_safetensors(path, tensors, {});
   const data::Json state = {{"values", values},
                             {"threads", at::get_num_threads()},
+                            {"workers", workers},
                             {"trainer_safetensors_crc32c", checksum(path)}};
   core::write_file_atomic(checkpoint / "trainer.json", state.dump(2) + "\n");
 }
 
 void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& tensors,
-                           const std::function<void(const data::Json&)>& read) {
+                           int workers, const std::function<void(const data::Json&)>& read) {
   const at::NoGradGuard no_grad;
   const fs::path path = checkpoint / "trainer.json";
   try {
@@ -90,6 +100,7 @@ void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensor
     }
     read(state.at("values"));
     warn_of_threads(state.at("threads").get<int>());
+    warn_of_workers(state.value("workers", 1), workers);
   } catch (const data::Json::exception& error) {
     core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",
                      path.string(), error.what());

@@ -59,7 +59,7 @@ struct World {
         model(policy::Model::load(kBase)),
         optimizer(model.parameters(), recipe.optimizer),
         reference(recipe.grpo, model),
-        update(recipe, model, optimizer, reference) {}
+        update(recipe, model, optimizer, reference, alone) {}
 
   Metrics step(int64_t number, grpo::TrainBatch batch) {
     if (reference) reference.add_logprobs(batch);
@@ -76,6 +76,7 @@ struct World {
   policy::Model model;
   policy::AdamW optimizer;
   Reference reference;
+  distributed::Group alone = distributed::Group::alone();
   GrpoUpdate update;
   test::TempDir dumps;
 };

@@ -1,0 +1,261 @@
+// `ponder train` on several workers, as real processes: the same run whatever their number, and how
+// it ends when one of them fails.
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "core/timer.h"
+#include "tests/support/worker_run.h"
+
+namespace ponder {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+std::vector<std::string> words(const fs::path& run, int workers,
+                               std::vector<std::string> more = {}) {
+  more.insert(more.begin(), {"--workers", std::to_string(workers)});
+  return test::worker_run(run, more);
+}
+
+using test::metrics_of;
+using test::process_with;
+using test::processes_of;
+
+class Workers : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new test::TempDir;
+    outcome_ = new test::Outcome(test::run(words(of(1), 1)));
+  }
+  static void TearDownTestSuite() {
+    delete folder_;
+    delete outcome_;
+  }
+  static fs::path other(const std::string& name) { return folder_->path() / name; }
+  static fs::path of(int workers) { return other(fmt::format("of{}", workers)); }
+
+  static test::TempDir* folder_;
+  static test::Outcome* outcome_;
+};
+test::TempDir* Workers::folder_ = nullptr;
+test::Outcome* Workers::outcome_ = nullptr;
+
+void expect_same_curve(const fs::path& run, const fs::path& one) {
+  const auto found = metrics_of(run), wanted = metrics_of(one);
+  ASSERT_EQ(found.size(), wanted.size());
+  for (size_t i = 0; i < found.size(); ++i) {
+    for (const auto& [name, value] : wanted[i].metrics) {
+      if (core::depends_on_machine(name)) continue;
+      ASSERT_TRUE(found[i].metrics.contains(name)) << name;
+      EXPECT_NEAR(found[i].metrics.at(name), value, 2e-4 * (1 + std::abs(value)))
+          << name << " of step " << found[i].step;
+    }
+  }
+}
+
+TEST_F(Workers, AnyNumberGivesTheSameRun) {
+  ASSERT_EQ(outcome_->status, 0) << outcome_->err;
+  for (const int workers : {2, 3, 4}) {
+    const test::Outcome outcome = test::run(words(of(workers), workers));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+    expect_same_curve(of(workers), of(1));
+    // The first step is sampled by the same weights: the same tokens, scores and advantages.
+    EXPECT_EQ(test::read_text(of(workers) / "completions/000001.jsonl"),
+              test::read_text(of(1) / "completions/000001.jsonl"));
+    const auto first = metrics_of(of(workers))[1].metrics, one = metrics_of(of(1))[1].metrics;
+    for (const char* name : {"loss", "grad_norm", "kl", "entropy"})
+      EXPECT_NEAR(first.at(name), one.at(name), 2e-6 * (1 + std::abs(one.at(name)))) << name;
+    EXPECT_EQ(first.at("num_tokens"), one.at("num_tokens"));
+  }
+}
+
+TEST_F(Workers, RankZeroTalksAndTheOthersLog) {
+  const fs::path run = other("talk");
+  const test::Outcome outcome = test::run(words(run, 2, {"--max-steps", "1"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr(", 2 workers"));
+  EXPECT_EQ(outcome.out.find("step 1/"), outcome.out.rfind("step 1/"));
+  EXPECT_TRUE(fs::exists(run / "logs/rank-1.log"));
+  EXPECT_FALSE(fs::exists(run / "logs/rank-0.log"));
+  const auto metrics = metrics_of(run).back().metrics;
+  for (const char* name :
+       {"timing_s/train", "timing_s/min/train", "timing_s/max/train", "timing_s/exchange",
+        "perf/communication_s", "perf/communication_under_way_s", "perf/communication_bytes"})
+    EXPECT_TRUE(metrics.contains(name)) << name;
+  EXPECT_LE(metrics.at("timing_s/min/train"), metrics.at("timing_s/max/train"));
+  EXPECT_GT(metrics.at("perf/communication_bytes"), 1e5);
+}
+
+TEST_F(Workers, SavedByThreeGoesOnWithTwo) {
+  const fs::path run = other("resized");
+  ASSERT_EQ(test::run(words(run, 3, {"--max-steps", "2"})).status, 0);
+  const test::Outcome outcome = test::run(words(run, 2));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("made by 3 workers and goes on with 2"));
+  expect_same_curve(run, of(1));
+}
+
+TEST_F(Workers, AKilledWorkerEndsTheJobAndTheSameCommandGoesOnWithTheSameBits) {
+  ASSERT_EQ(test::run(words(other("whole2"), 2)).status, 0);
+  const fs::path run = other("killed");
+  test::Process job(words(run, 2));
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  const core::Stopwatch watch;
+  ::kill(process_with(run, "RANK=1"), SIGKILL);
+  EXPECT_EQ(job.wait(), 1);
+  EXPECT_LT(watch.seconds(), 15);
+  EXPECT_THAT(job.err(), AllOf(HasSubstr("rank 1 of 2"), HasSubstr("was ended by signal 9"),
+                               HasSubstr("rank 1 is missing")));
+  EXPECT_THAT(processes_of(run), IsEmpty());
+  ASSERT_EQ(test::run(words(run, 2)).status, 0);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(other("whole2")));
+  EXPECT_EQ(test::read_text(run / "checkpoints/3/model.safetensors"),
+            test::read_text(other("whole2") / "checkpoints/3/model.safetensors"));
+}
+
+TEST_F(Workers, APausedWorkerIsNamedSoonAfterTheDeadline) {
+  const fs::path run = other("paused");
+  test::Process job(words(run, 2, {"--worker-timeout", "3"}));
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  const core::Stopwatch watch;
+  ::kill(process_with(run, "RANK=1"), SIGSTOP);
+  EXPECT_EQ(job.wait(), 1);
+  EXPECT_LT(watch.seconds(), 3 + 15);
+  EXPECT_THAT(job.err(), HasSubstr("rank 1 is missing (dead, paused or cut off): last heard of "));
+  EXPECT_THAT(processes_of(run), IsEmpty());
+}
+
+TEST_F(Workers, ATerminatedJobSavesFirstAndGoesOn) {
+  const fs::path run = other("terminated");
+  test::Process job(words(run, 2));
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  job.send(SIGTERM);
+  EXPECT_EQ(job.wait(), 128 + SIGTERM) << job.err();
+  EXPECT_EQ(job.err(), "");
+  const int64_t step = metrics_of(run).back().step;
+  EXPECT_TRUE(fs::exists(run / "checkpoints" / std::to_string(step) / "trainer.json"));
+  EXPECT_THAT(processes_of(run), IsEmpty());
+  ASSERT_EQ(test::run(words(run, 2)).status, 0);
+  expect_same_curve(run, of(1));
+}
+
+TEST_F(Workers, ASignalToOneWorkerStopsAllOfThem) {
+  const fs::path run = other("one_signal");
+  test::Process job(words(run, 2));
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  ::kill(process_with(run, "RANK=1"), SIGTERM);
+  EXPECT_EQ(job.wait(), 128 + SIGTERM) << job.err();
+  EXPECT_THAT(job.out(), HasSubstr("the same command goes on from there"));
+}
+
+TEST_F(Workers, OneStepOffSamplesBesideTheTraining) {
+  const std::vector<std::string> more = {"grpo.one_step_off=true"};
+  const fs::path one = other("off1"), two = other("off2");
+  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
+  const test::Outcome outcome = test::run(words(two, 2, more));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  expect_same_curve(two, one);
+}
+
+TEST_F(Workers, PartialRolloutsFiltersAndMiniBatchesAreShared) {
+  const std::vector<std::string> more = {
+      "grpo.partial_rollout_tokens=20",           "grpo.filter_groups.enable=true",
+      "grpo.filter_groups.max_num_gen_batches=3", "grpo.steps_per_generation=2",
+      "grpo.loss.top_entropy_quantile=0.5",       "grpo.train_tokens_max=200"};
+  const fs::path one = other("all1"), three = other("all3");
+  const test::Outcome alone = test::run(words(one, 1, more));
+  ASSERT_EQ(alone.status, 0) << alone.err;
+  const test::Outcome outcome = test::run(words(three, 3, more));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  expect_same_curve(three, one);
+}
+
+TEST_F(Workers, Bfloat16WithMastersAgreesAsFarAsItsSumsDo) {
+  const std::vector<std::string> more = {
+      "training.bf16=true", "training.gradient_checkpointing=true", "grpo.max_steps=1"};
+  const fs::path one = other("bf1"), two = other("bf2");
+  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
+  ASSERT_EQ(test::run(words(two, 2, more)).status, 0);
+  EXPECT_EQ(test::read_text(two / "completions/000001.jsonl"),
+            test::read_text(one / "completions/000001.jsonl"));
+  EXPECT_NEAR(metrics_of(two)[1].metrics.at("grad_norm"),
+              metrics_of(one)[1].metrics.at("grad_norm"), 0.02);
+}
+
+TEST_F(Workers, AdaptersAloneAreSummed) {
+  const std::vector<std::string> more = {"training.use_peft=true", "grpo.max_steps=2"};
+  const fs::path one = other("lora1"), two = other("lora2");
+  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
+  const test::Outcome outcome = test::run(words(two, 2, more));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  expect_same_curve(two, one);
+  EXPECT_TRUE(fs::exists(two / "checkpoints/2/adapter/adapter_model.safetensors"));
+}
+
+// Documents are dealt, experts' loads and losses summed.
+TEST_F(Workers, PretrainingGivesTheSameRunToo) {
+  const auto pretrain = [](const fs::path& run, const char* workers) {
+    return test::run({test::kPonder, "train", "recipes/tiny_base.toml", "--run", run.string(),
+                      "pretrain.max_steps=3", "pretrain.tokens_per_step=512", "eval.num_prompts=8",
+                      "--workers", workers});
+  };
+  const test::Outcome one = pretrain(other("base1"), "1"), three = pretrain(other("base3"), "3");
+  ASSERT_EQ(one.status, 0) << one.err;
+  ASSERT_EQ(three.status, 0) << three.err;
+  expect_same_curve(other("base3"), other("base1"));
+}
+
+TEST_F(Workers, BenchStepTellsCommunicationApart) {
+  const test::Outcome outcome = test::run(
+      {test::kPonder, "bench", "step", "--model", "examples/tiny-v3-base", "--bf16", "false",
+       "--sequences", "8", "--mean-length", "32", "--repetitions", "1", "--workers", "1,2"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto all = nlohmann::json::parse(outcome.out);
+  ASSERT_EQ(all.size(), 2u);
+  EXPECT_EQ(all[0].at("tokens"), all[1].at("tokens"));
+  EXPECT_EQ(all[1].at("workers"), 2);
+  EXPECT_FALSE(all[0].contains("communication"));
+  const auto& communication = all[1].at("communication");
+  EXPECT_GE(communication.at("share_hidden"), 0);
+  EXPECT_LE(communication.at("share_hidden"), 1);
+  EXPECT_GT(communication.at("bytes"), 1e5);
+}
+
+TEST_F(Workers, MoreWorkersThanGroupsIsFine) {
+  const fs::path run = other("many");
+  const test::Outcome outcome =
+      test::run(words(run, 4,
+                      {"grpo.prompts_per_step=2", "grpo.num_generations=2", "grpo.max_steps=1",
+                       "eval.num_prompts=3"}));
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+}
+
+TEST_F(Workers, WhatIsWrongIsSaidOnceAndBeforeAnythingStarts) {
+  const test::Outcome key = test::run(words(other("wrong"), 2, {"grpo.max_step=1"}));
+  EXPECT_EQ(key.status, 2);
+  EXPECT_THAT(key.err, HasSubstr("max_step"));
+  EXPECT_EQ(key.err.find("ponder:"), key.err.rfind("ponder:"));
+
+  const test::Outcome model =
+      test::run(words(other("wrong"), 2, {"model_name_or_path=no/such/folder"}));
+  EXPECT_EQ(model.status, 2) << model.err;
+  EXPECT_EQ(model.err.find("no/such/folder"), model.err.rfind("no/such/folder")) << model.err;
+  EXPECT_FALSE(fs::exists(other("wrong")));
+
+  std::vector<std::string> launched = {"env", "RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1",
+                                       "MASTER_PORT=23999"};
+  for (const std::string& word : words(other("wrong"), 2)) launched.push_back(word);
+  const test::Outcome twice = test::run(launched);
+  EXPECT_EQ(twice.status, 2);
+  EXPECT_THAT(twice.err, HasSubstr("leave --workers out"));
+}
+
+}  // namespace
+}  // namespace ponder
