@@ -1,6 +1,6 @@
 # The few commands that everybody needs. `make help` lists them; each can be given again at any time and does nothing twice.
 .DEFAULT_GOAL := build
-.PHONY: help setup build demo test test-slow oracle format lint clean
+.PHONY: help setup build demo test test-slow test-gpu oracle format lint clean
 
 export PATH := $(PATH):/usr/sbin
 
@@ -20,9 +20,15 @@ test: setup oracle  ## build and run the tests
 	@tools/build
 	@tools/run-tests release
 
-test-slow: setup oracle  ## the tests that take longer (the demo with three seeds, soak)
+test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm)
+	@tools/setup slow
 	@tools/build
 	@tools/run-tests slow
+
+test-gpu: setup  ## on a machine with an NVIDIA GPU: build the CUDA plugin and run its tests (docs/GPU.md)
+	@cmake --preset cuda
+	@cmake --build --preset cuda --target ponder_cuda gpu_test
+	@build-cuda/tests/gpu/gpu_test
 
 oracle: setup
 	@tools/oracle
@@ -34,4 +40,4 @@ lint:  ## clang-tidy over every file that includes no LibTorch header
 	@tools/lint
 
 clean:  ## remove what was built
-	@rm -rf build build-dev build-asan build-tsan
+	@rm -rf build build-dev build-asan build-tsan build-cuda

@@ -13,6 +13,7 @@
 
 #include "cli/commands.h"
 #include "core/error.h"
+#include "policy/cuda/open_plugin.h"
 #include "sandbox/sandbox.h"
 
 namespace ponder::cli {
@@ -54,6 +55,15 @@ int count_gpus() {
   int count = 0;
   while (std::filesystem::exists(fmt::format("/dev/nvidia{}", count))) ++count;
   return count;
+}
+
+// Whether the plugin for GPUs could be opened, and if not, why.
+std::string cuda_plugin() {
+  try {
+    return fmt::format("opened, {} GPUs", policy::open_cuda_plugin().device_count());
+  } catch (const core::UserError& error) {  // doctor's finding
+    return error.what();
+  }
 }
 
 // Each guarantee of the sandbox as this machine gives it, tried with real boxes.
@@ -100,7 +110,7 @@ ordered_json examine() {
       {"memory_available", proc_value("/proc/meminfo", "MemAvailable")},
       {"disk_free_gib", static_cast<double>(std::filesystem::space(".").available >> 20) / 1024.0},
       {"gpus", count_gpus()},
-      {"nccl", "not in this build (CPU)"},
+      {"cuda_plugin", cuda_plugin()},
       {"sandbox", guarantees},
       {"sandbox_languages", sandbox_languages(guarantees)}};
 }

@@ -32,3 +32,16 @@ target_compile_options(torch_cpu_if INTERFACE -fopenmp)
 # libtorch_cpu.so needs libcudart and libcupti; ld finds them here, the loader by the library's own RPATH.
 target_link_options(torch_cpu_if INTERFACE -fopenmp "LINKER:-rpath-link,${LIBTORCH_ROOT}/nvidia/cu13/lib")
 target_link_libraries(torch_cpu_if INTERFACE torch_torch_cpu torch_c10 Threads::Threads)
+
+# torch::cuda: for the plugin of the preset `cuda` alone; the program stays linked to the CPU library. No library of NVIDIA's
+# but the toolkit's is needed to link: what libtorch_cuda.so itself needs is the loader's business on a machine with a GPU.
+if(PONDER_CUDA)
+  find_package(CUDAToolkit REQUIRED)
+  add_library(torch_cuda_if INTERFACE)
+  add_library(torch::cuda ALIAS torch_cuda_if)
+  target_compile_definitions(torch_cuda_if INTERFACE USE_DISTRIBUTED USE_C10D_NCCL)
+  target_link_libraries(torch_cuda_if INTERFACE torch::cpu
+    "-Wl,--no-as-needed,${LIBTORCH_ROOT}/torch/lib/libtorch_cuda.so,--as-needed"
+    "${LIBTORCH_ROOT}/torch/lib/libc10_cuda.so" CUDA::cudart)
+  target_link_options(torch_cuda_if INTERFACE LINKER:--allow-shlib-undefined)
+endif()

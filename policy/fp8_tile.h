@@ -7,11 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
-#if defined(__CUDACC__)
-#define PONDER_HOST_DEVICE __host__ __device__
-#else
-#define PONDER_HOST_DEVICE
-#endif
+#include "policy/host_device.h"
 
 namespace ponder::policy {
 

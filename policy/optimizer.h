@@ -52,6 +52,8 @@ class AdamW {
   // `group` outlives it; null: one worker.
   AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options,
         distributed::Group* group = nullptr);
+  AdamW(const AdamW&) = delete;  // the reducer's hooks know where it is
+  AdamW& operator=(const AdamW&) = delete;
 
   // The next backward() is the last before sum_gradients(): workers' sums begin while it runs.
   void expect_last_backward();

@@ -114,15 +114,16 @@ TEST_F(Slurm, TheSandboxWorksInItsTasks) {
 }
 
 // A job of low priority gives way to another, and comes back. The script is that of
-// docs/TRAINING.md.
+// docs/WORKERS.md.
 TEST_F(Slurm, APreemptedJobSavesIsRequeuedAndGoesOnWithTheSameBits) {
   const std::vector<std::string> steps = {"grpo.max_steps=25"};
   const fs::path run = folder_->path() / "preempted", script = folder_->path() / "job.sh",
                  out = folder_->path() / "job.out";
   std::string words;
   for (const std::string& word : worker_run(run, steps)) words += " '" + word + "'";
-  std::ofstream(script) << "#!/bin/bash\nsrun -n2" << words
-                        << "\n[ $? = 143 ] && scontrol requeue $SLURM_JOB_ID\n";
+  std::ofstream(script)
+      << "#!/bin/bash\nsrun -n2" << words
+      << "\nstatus=$?\n[ $status = 143 ] && exec scontrol requeue $SLURM_JOB_ID\nexit $status\n";
   const test::Outcome job = test::run({"sbatch", "--parsable", "--requeue", "--open-mode=append",
                                        "-plow", "-n2", "-o" + out.string(), script.string()});
   ASSERT_EQ(job.status, 0) << job.err;
