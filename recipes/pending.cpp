@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/records_json.h"
 #include "policy/safetensors.h"
+#include "recipes/completion_columns.h"
 
 namespace ponder::recipes {
 namespace {
@@ -20,29 +21,12 @@ uint32_t checksum(const fs::path& path) {
   return core::crc32c(core::read_file(path, "checkpoint"));
 }
 
-// One field of all completions, end to end, and how many values each has.
-template <typename Value>
-struct Column {
-  const char* name;
-  std::vector<Value> data::Completion::*field;
-  at::ScalarType type;
-};
-
-constexpr Column<int32_t> kTokens = {"token_ids", &data::Completion::token_ids, at::kInt};
-constexpr Column<float> kLogprobs = {"logprobs", &data::Completion::logprobs, at::kFloat};
-constexpr Column<float> kSampling = {"sampling_logprobs", &data::Completion::sampling_logprobs,
-                                     at::kFloat};
-constexpr Column<int32_t> kKeptIds = {"kept_ids", &data::Completion::kept_ids, at::kInt};
-constexpr Column<int32_t> kKeptCounts = {"kept_counts", &data::Completion::kept_counts, at::kInt};
-constexpr Column<int16_t> kExperts = {"experts", &data::Completion::experts, at::kShort};
-constexpr Column<int64_t> kVersions = {"token_versions", &data::Completion::token_versions,
-                                       at::kLong};
-
 using Completions = std::vector<const data::Completion*>;
 
+// One field of all completions, end to end, and how many values each has.
 template <typename Value>
-void put(const Column<Value>& column, const Completions& completions, policy::NamedTensors& tensors,
-         Json& counts) {
+void put(const CompletionColumn<Value>& column, const Completions& completions,
+         policy::NamedTensors& tensors, Json& counts) {
   std::vector<Value> all;
   Json& own = counts[column.name] = Json::array();
   for (const data::Completion* completion : completions) {
@@ -50,12 +34,12 @@ void put(const Column<Value>& column, const Completions& completions, policy::Na
     all.insert(all.end(), values.begin(), values.end());
     own.push_back(values.size());
   }
-  tensors.emplace_back(column.name, at::tensor(all, column.type));
+  tensors.emplace_back(column.name, at::tensor(all, c10::CppTypeToScalarType<Value>::value));
 }
 
 template <typename Value>
-void take(const Column<Value>& column, const policy::SafetensorsFile& file, const Json& counts,
-          const std::vector<data::Completion*>& completions) {
+void take(const CompletionColumn<Value>& column, const policy::SafetensorsFile& file,
+          const Json& counts, const std::vector<data::Completion*>& completions) {
   const at::Tensor tensor = file.tensor(column.name);
   const Value* values = tensor.const_data_ptr<Value>();
   const Json& own = counts.at(column.name);
@@ -76,13 +60,7 @@ void save(const fs::path& checkpoint, const std::string& name,
       completions.push_back(&completion);
   }
   policy::NamedTensors tensors;
-  put(kTokens, completions, tensors, counts);
-  put(kLogprobs, completions, tensors, counts);
-  put(kSampling, completions, tensors, counts);
-  put(kKeptIds, completions, tensors, counts);
-  put(kKeptCounts, completions, tensors, counts);
-  put(kExperts, completions, tensors, counts);
-  put(kVersions, completions, tensors, counts);
+  for_each_column([&](const auto& column) { put(column, completions, tensors, counts); });
   const fs::path path = checkpoint / (name + ".safetensors");
   policy::save_safetensors(path, tensors);
   json["groups"] = std::move(records);
@@ -112,13 +90,7 @@ void load(const fs::path& checkpoint, const std::string& name,
     }
     const policy::SafetensorsFile file(tensors);
     const Json& counts = json.at("counts");
-    take(kTokens, file, counts, completions);
-    take(kLogprobs, file, counts, completions);
-    take(kSampling, file, counts, completions);
-    take(kKeptIds, file, counts, completions);
-    take(kKeptCounts, file, counts, completions);
-    take(kExperts, file, counts, completions);
-    take(kVersions, file, counts, completions);
+    for_each_column([&](const auto& column) { take(column, file, counts, completions); });
     more(std::move(groups), json);
   } catch (const Json::exception& error) {
     core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",

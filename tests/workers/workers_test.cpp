@@ -189,6 +189,16 @@ TEST_F(Workers, Bfloat16WithMastersAgreesAsFarAsItsSumsDo) {
               metrics_of(one)[1].metrics.at("grad_norm"), 0.02);
 }
 
+TEST_F(Workers, MasksAndRoutingThatSamplingKeptTravelToo) {
+  const std::vector<std::string> more = {"grpo.keep_sampling_mask=true", "grpo.keep_routing=true",
+                                         "grpo.top_p=0.9", "grpo.max_steps=2"};
+  const fs::path one = other("kept1"), two = other("kept2");
+  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
+  const test::Outcome outcome = test::run(words(two, 2, more));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  expect_same_curve(two, one);
+}
+
 TEST_F(Workers, AdaptersAloneAreSummed) {
   const std::vector<std::string> more = {"training.use_peft=true", "grpo.max_steps=2"};
   const fs::path one = other("lora1"), two = other("lora2");
