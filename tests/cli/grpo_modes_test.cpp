@@ -1,7 +1,10 @@
 // The modes of the grpo stage end to end, on the demo's model: what each promises must be seen in
 // the run's files, and a killed run must go on with the same bits.
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <random>
+#include <thread>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -114,6 +117,84 @@ TEST(PartialRollouts, LongCompletionsGoOnInLaterSteps) {
 TEST(PartialRollouts, GoOnExactly) {
   expect_exact_resume({"grpo.partial_rollout_tokens=12"});
   expect_exact_resume({"grpo.partial_rollout_tokens=12", "grpo.one_step_off=true"});
+}
+
+// Masks leave the sampler's and the trainer's distribution the same one: without them the trainer's
+// is the whole, whose log-probs are lower.
+TEST(KeepSamplingMask, TrainsTheDistributionThatWasSampledFrom) {
+  const test::TempDir folder;
+  std::vector<std::string> words = {"grpo.top_p=0.8", "grpo.max_steps=2", "grpo.num_iterations=1"};
+  const auto whole = trained(folder.path() / "whole", words);
+  words.emplace_back("grpo.keep_sampling_mask=true");
+  const auto kept = trained(folder.path() / "kept", words);
+  EXPECT_EQ(whole[0].metrics.at("completions/mean_length"),
+            kept[0].metrics.at("completions/mean_length"));  // sampled alike
+  EXPECT_LT(kept[0].metrics.at("entropy"), 0.9 * whole[0].metrics.at("entropy"));
+  for (const core::StepRecord& record : kept)
+    EXPECT_LT(record.metrics.at("sampling/sampling_logp_difference/max"), 1e-4);
+}
+
+TEST(KeepRouting, IsTheSameBitsWherePoliciesAreOneAndMovesStaleOnes) {
+  const test::TempDir folder;
+  std::vector<std::string> words = {"grpo.max_steps=1", "grpo.num_iterations=1"};
+  trained(folder.path() / "free", words);
+  words.emplace_back("grpo.keep_routing=true");
+  trained(folder.path() / "kept", words);
+  EXPECT_EQ(test::stable_metrics(folder.path() / "free"),
+            test::stable_metrics(folder.path() / "kept"));
+}
+
+TEST(KeptRecords, GoOnExactlyThroughPausesAndOneStepOff) {
+  expect_exact_resume({"grpo.keep_routing=true", "grpo.keep_sampling_mask=true", "grpo.top_p=0.9",
+                       "grpo.freeze_router=false", "grpo.partial_rollout_tokens=12",
+                       "grpo.one_step_off=true"});
+}
+
+// Everything that a checkpoint can hold, at once: a rollout sampled ahead, paused completions with
+// their records, pass rates, a refreshed reference, an adaptive coefficient.
+TEST(EveryState, GoesOnExactlyAfterKillNineAtRandomPoints) {
+  const test::TempDir folder;
+  const std::string data = folder.path() / "train.jsonl";
+  {
+    std::ofstream file(data);
+    for (int i = 0; i < 40; ++i)
+      file << nlohmann::json{{"prompt", fmt::format("User: {}+2=?\nAssistant:", i)},
+                             {"answer", i + 2}}
+           << "\n";
+  }
+  const std::vector<std::string> words = {"dataset.name=" + data,
+                                          "dataset.curriculum.min_pass_rate=0.01",
+                                          "dataset.curriculum.resample=0.25",
+                                          "grpo.one_step_off=true",
+                                          "grpo.partial_rollout_tokens=20",
+                                          "grpo.keep_routing=true",
+                                          "grpo.keep_sampling_mask=true",
+                                          "grpo.top_p=0.95",
+                                          "grpo.sync_ref_model=true",
+                                          "grpo.ref_model_sync_steps=3",
+                                          "grpo.loss.use_adaptive_entropy=true",
+                                          "grpo.max_steps=8",
+                                          "eval.num_prompts=0"};
+  const fs::path whole = folder.path() / "whole", killed = folder.path() / "killed";
+  trained(whole, words);
+  std::minstd_rand random(std::random_device{}());
+  std::string delays;
+  for (int attempt = 0; attempt < 5; ++attempt) {
+    const auto delay = std::chrono::milliseconds(300 + random() % 1500);
+    delays += std::to_string(delay.count()) + " ms, ";
+    test::Process process(test::small_run(killed, words));
+    std::this_thread::sleep_for(delay);
+    process.send(SIGKILL);
+    process.wait();
+  }
+  SCOPED_TRACE("killed after " + delays);
+  const auto records = trained(killed, words);
+  EXPECT_EQ(test::stable_metrics(killed), test::stable_metrics(whole));
+  double paused = 0;
+  for (const core::StepRecord& record : records)
+    paused += record.metrics.at("partial/paused_groups");
+  EXPECT_GT(paused, 0);  // else less was shown
+  EXPECT_GT(records.back().metrics.at("curriculum/prompts"), 0);
 }
 
 TEST(KlInReward, LeavesTheLossWithoutKl) {
