@@ -20,7 +20,7 @@ parser.add_argument("tiny", nargs="?")
 parser.add_argument("--rounds", type=int, default=2)
 parser.add_argument("--micro-batches", type=int, default=0, help="of our update; PyTorch gets as many tokens; 0: all")
 parser.add_argument("--trl-steps", default="1", help="of TRL, timed after one that is not; 0: that first one is timed")
-parser.add_argument("--skip", default="", help="of train,grpo,tiny")
+parser.add_argument("--skip", default="", help="of train,amp,grpo,tiny")
 parser.add_argument("--out", default="docs/results/step.md")
 a = parser.parse_args()
 here = os.path.dirname(os.path.abspath(__file__))
@@ -68,9 +68,10 @@ def gigabytes(result):
 
 def train_table():
     words = [a.ponder, "bench", "step", "--model", a.model, "--repetitions", "1"]
-    found = side_by_side(words + ["--micro-batches", str(a.micro_batches)],
-                         [("PyTorch, bfloat16 weights and moments", "torch_train.py", [a.model, "bf16", "8", "1"]),
-                          ("PyTorch, float32 weights, bfloat16 autocast", "torch_train.py", [a.model, "amp", "8", "1"])])
+    peers = [("PyTorch, bfloat16 weights and moments", "torch_train.py", [a.model, "bf16", "8", "1"])]
+    if "amp" not in a.skip:
+        peers.append(("PyTorch, float32 weights, bfloat16 autocast", "torch_train.py", [a.model, "amp", "8", "1"]))
+    found = side_by_side(words + ["--micro-batches", str(a.micro_batches)], peers)
     ours = found["ponder"]
     lines = ["## Training", "",
              f"{os.path.basename(a.model)}, sequences of {min(ours['lengths'])} to {max(ours['lengths'])} tokens (1:4), one "
