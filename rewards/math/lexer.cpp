@@ -172,11 +172,8 @@ void Lexer::number() {
 // "42 million": a number word behind a value multiplies it.
 bool Lexer::scale(std::string_view word) {
   static constexpr std::pair<std::string_view, const char*> kScales[] = {
-      {"hundred", "100"},
-      {"thousand", "1000"},
-      {"million", "1000000"},
-      {"billion", "1000000000"},
-      {"trillion", "1000000000000"}};
+      {"dozen", "12"},        {"hundred", "100"},        {"thousand", "1000"},
+      {"million", "1000000"}, {"billion", "1000000000"}, {"trillion", "1000000000000"}};
   if (last_kind() != Tok::kNumber && last_kind() != Tok::kClose) return false;
   for (const auto& [name, value] : kScales) {
     if (word != name) continue;

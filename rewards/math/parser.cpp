@@ -10,8 +10,18 @@
 namespace ponder::rewards::math {
 namespace {
 
-// A remark with another value in it, "(or 43)", is no unit.
+// Words that say more than a unit: "(or 43)", "or more", "and a half", "squared" without a unit
+// before it, a variable.
 bool says_more(std::string_view text) {
+  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
+  if (text.starts_with("squared") || text.starts_with("cubed")) return true;
+  if (text.size() == 1) return std::string_view("xyzn").find(text[0]) != std::string_view::npos;
+  for (std::string_view word : {"or", "half"}) {
+    const size_t at = text.find(word);
+    const auto ends = [&](size_t i) { return i >= text.size() || text[i] == ' '; };
+    if (at != std::string_view::npos && (at == 0 || ends(at - 1)) && ends(at + word.size()))
+      return true;
+  }
   char before = ' ';
   for (const char c : text) {
     if (c >= '0' && c <= '9' && (before == ' ' || before == '(')) return true;  // not cm2, m^2
@@ -309,7 +319,7 @@ bool Parser::skip_unit(int left) {
     const std::string& name = peek().text;
     const bool unit = name.size() > 2 ||
                       std::find(kShortUnits.begin(), kShortUnits.end(), name) != kShortUnits.end();
-    if (!unit || !peek().space || !only_words_follow()) return false;
+    if (!unit || says_more(name) || !peek().space || !only_words_follow()) return false;
     while (next_is(Tok::kWord) || next_is(Tok::kText) || next_is(Tok::kLetter) ||
            next_is(Tok::kSlash) || next_is(Tok::kDot)) {
       advance();
