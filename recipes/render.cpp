@@ -86,10 +86,9 @@ data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
   }
   if (!options_.system_prompt.empty() && messages.at(0).at("role") != "system")
     messages.insert(messages.begin(), message("system", options_.system_prompt));
-  const bool templated = !options_.prompt_template.empty() || (!chat_ && is_question);
-  // Rewards written for TRL take a conversation as messages, and its completions too.
-  if (conversation || !templated) prompt.columns["prompt"] = messages;
-  if (templated) {
+  // Rewards written for TRL take a conversation of the data set as messages, its completions too.
+  if (conversation) prompt.columns["prompt"] = messages;
+  if (!options_.prompt_template.empty() || (!chat_ && is_question)) {
     prompt.text = fill_template(messages);
     prompt.token_ids = tokenizer_.encode(prompt.text);
     return prompt;

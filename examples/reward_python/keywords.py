@@ -9,6 +9,8 @@ import re
 
 def visible(completion):
     """What stands behind the reasoning; an unfinished reasoning leaves nothing."""
+    if not isinstance(completion, str):  # where the prompt is a conversation: a list of messages
+        completion = completion[-1]["content"]
     if "<think>" in completion and "</think>" not in completion:
         return ""
     return completion.rsplit("</think>", 1)[-1]

@@ -26,6 +26,8 @@ def reward(prompts, completions, answer, **columns):
 
 
 def judge(completion, wanted):
+    if not isinstance(completion, str):  # a conversation's completion is a list of messages
+        completion = completion[-1]["content"]
     words = completion.replace("</answer>", " ").rstrip(" .\n").split()
     return 1.0 if words and words[-1] == wanted else 0.0
 )";

@@ -88,7 +88,7 @@ TEST(Renderer, GivesTheRewardsAConversationAsMessages) {
   };
   EXPECT_EQ(columns({}, chat, false).at("prompt"), messages);
   EXPECT_EQ(columns({.prompt_template = "{prompt}"}, chat, false).at("prompt"), messages);
-  EXPECT_EQ(columns({}, text, true).at("prompt"), messages);  // by the chat template
+  EXPECT_FALSE(columns({}, text, true).contains("prompt"));  // by the chat template, but a text
   EXPECT_FALSE(columns({}, text, false).contains("prompt"));
   EXPECT_FALSE(columns({.prompt_template = "{prompt}"}, text, false).contains("prompt"));
 }
