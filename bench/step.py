@@ -67,7 +67,7 @@ def gigabytes(result):
 
 
 def train_table():
-    words = [a.ponder, "bench", "step", "--model", a.model, "--repetitions", "1"]
+    words = [a.ponder, "bench", "step", "--model", a.model, "--repetitions", "1", "--train-tokens-max", "1024"]
     peers = [("PyTorch, bfloat16 weights and moments", "torch_train.py", [a.model, "bf16", "8", "1"])]
     if "amp" not in a.skip:
         peers.append(("PyTorch, float32 weights, bfloat16 autocast", "torch_train.py", [a.model, "amp", "8", "1"]))
