@@ -49,27 +49,31 @@ int64_t mtp_modules_in(const WeightFolder& folder, const ModelConfig& config) {
   return 0;
 }
 
-bool may_be_ignored(const std::string& name, const ModelConfig& config) {
+bool may_be_ignored(const std::string& name, const WeightFolder& folder,
+                    const ModelConfig& config) {
   if (name.ends_with("rotary_emb.inv_freq")) return true;  // derived; old checkpoints keep it
   if (config.tie_word_embeddings && name == "lm_head.weight") return true;
-  // A config that says nothing of modules for multi-token prediction does not use them.
-  return config.num_nextn_predict_layers == 0 && layer_of(name) >= config.num_hidden_layers;
+  // A config that says nothing of modules for multi-token prediction does not use them. Other
+  // layers beyond its number are a config that does not fit.
+  const int64_t layer = layer_of(name);
+  return config.num_nextn_predict_layers == 0 && layer >= config.num_hidden_layers &&
+         folder.contains(fmt::format("model.layers.{}.eh_proj.weight", layer));
 }
 
-void refuse_surplus(const WeightFolder& folder, const Model& model, const std::string& head = "") {
+void refuse_surplus(const WeightFolder& folder, const Model& model, const std::string& head) {
   const ModelConfig& config = model.config();
   std::set<std::string> known = {head};
   for (const Parameter& p : model.parameters()) known.insert(p.name);
   for (const Parameter& p : model.shared_parameters()) known.insert(p.name);
   for (const std::string& name : folder.names()) {
-    if (known.contains(name) || may_be_ignored(name, config) || folder.is_block_scale(name))
+    if (known.contains(name) || may_be_ignored(name, folder, config) || folder.is_block_scale(name))
       continue;
     throw_user("{}: unexpected tensor '{}': config.json describes a {} without it",
                folder.path().string(), name, config.model_type);
   }
 }
 
-void load_tensor(const WeightFolder& folder, const Parameter& p) {
+void check_tensor(const WeightFolder& folder, const Parameter& p) {
   const std::string place = folder.path().string();
   const TensorInfo& info = folder.info(p.name);
   if (at::IntArrayRef(info.shape) != p.tensor.sizes()) {
@@ -80,10 +84,21 @@ void load_tensor(const WeightFolder& folder, const Parameter& p) {
     throw_user("{}: tensor '{}': expected floating point, found {}", place, p.name,
                at::toString(info.dtype));
   }
+}
+
+// Before anything is allocated: what config.json claims is what the files hold.
+void check_folder(const WeightFolder& folder, const ModelConfig& config,
+                  const std::string& head = "") {
+  const Model shapes = Model::meta(config);
+  refuse_surplus(folder, shapes, head);
+  for (const Parameter& p : shapes.parameters()) check_tensor(folder, p);
+}
+
+void load_tensor(const WeightFolder& folder, const Parameter& p) {
   p.tensor.copy_(folder.load(p.name, p.tensor.scalar_type()));
   if (!p.tensor.isfinite().all().item<bool>()) {
-    throw_user("{}: tensor '{}' holds values that are not finite: the checkpoint is damaged", place,
-               p.name);
+    throw_user("{}: tensor '{}' holds values that are not finite: the checkpoint is damaged",
+               folder.path().string(), p.name);
   }
 }
 
@@ -100,8 +115,8 @@ Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype) {
   ModelConfig config = read_config(dir);
   const WeightFolder folder(dir);
   config.num_nextn_predict_layers = mtp_modules_in(folder, config);
+  check_folder(folder, config);
   Model model(config, dtype, at::kCPU);
-  refuse_surplus(folder, model);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) load_tensor(folder, p);
   return model;
@@ -112,8 +127,8 @@ Model load_body(const std::filesystem::path& dir, const std::string& head, at::S
   config.tie_word_embeddings = true;  // no lm_head is made or asked for
   config.num_nextn_predict_layers = 0;
   const WeightFolder folder(dir);
+  check_folder(folder, config, head);
   Model model = Model::random(config, 0, dtype);
-  refuse_surplus(folder, model, head);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters()) load_tensor(folder, p);
   return model;

@@ -5,7 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/file.h"
 #include "policy/ops.h"
+#include "policy/safetensors.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace ponder::policy {
@@ -210,6 +213,36 @@ TEST(Model, LoadsCountEveryTokensExperts) {
   MoeRecord record{.loads = loads};
   model.forward(packed({{3, 4, 5}, {6, 7}}), &record);
   EXPECT_EQ(loads.sum().item<int64_t>(), 5 * 2);
+}
+
+// Nothing is allocated for what config.json merely claims.
+TEST(Model, LoadRefusesAConfigThatDoesNotFitTheWeights) {
+  const test::TempDir dir;
+  std::vector<std::pair<std::string, at::Tensor>> weights;
+  const Model model = test::tiny_model();
+  for (const Parameter& p : model.parameters()) weights.emplace_back(p.name, p.tensor.detach());
+  save_safetensors(dir.path() / "model.safetensors", weights);
+  const struct {
+    const char* changes;
+    const char* want;
+  } cases[] = {
+      {R"(, "num_hidden_layers": 1)", "unexpected tensor 'model.layers.1."},
+      {R"(, "num_hidden_layers": 3)", "there is no tensor 'model.layers.2."},
+      {R"(, "num_nextn_predict_layers": 1, "num_hidden_layers": 1)",
+       "unexpected tensor 'model.layers.1."},
+      {R"(, "tie_word_embeddings": true, "num_hidden_layers": 1)", "unexpected tensor"},
+      {R"(, "vocab_size": 1000000000, "hidden_size": 1000000000)",
+       "expected shape [1000000000, 1000000000] from config.json, found [50, 32]"},
+  };
+  for (const auto& c : cases) {
+    core::write_file_atomic(dir.path() / "config.json", test::tiny_config_text(c.changes));
+    try {
+      Model::load(dir.path());
+      ADD_FAILURE() << c.changes;
+    } catch (const core::UserError& e) {
+      EXPECT_THAT(e.what(), HasSubstr(c.want));
+    }
+  }
 }
 
 TEST(ParseConfig, ErrorsNameFileAndKey) {
