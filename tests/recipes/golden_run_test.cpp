@@ -70,15 +70,16 @@ GrpoRecipe recipe_of_the_run() {
 // The stage's own parts, a step at a time.
 struct TenSteps {
   GrpoRecipe recipe = recipe_of_the_run();
+  distributed::Group alone = distributed::Group::alone();
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, {}, false, 1);
   Trainee trainee = Trainee(std::move(loaded.model), loaded.trained, recipe.model_name_or_path,
-                            recipe.reward, recipe.optimizer);
+                            recipe.reward, recipe.optimizer, alone);
   PromptSource prompts =
       PromptSource(recipe.dataset, 1, trainee.tokenizer,
                    trainee.model.config().max_position_embeddings, recipe.model_name_or_path);
   Reference reference = Reference(recipe.grpo, trainee.model);
-  GrpoRollout rollout = GrpoRollout(recipe, prompts, trainee.engine, trainee.scorer);
-  GrpoUpdate update = GrpoUpdate(recipe, trainee.model, trainee.optimizer, reference);
+  GrpoRollout rollout = GrpoRollout(recipe, prompts, trainee.engine, trainee.scorer, alone);
+  GrpoUpdate update = GrpoUpdate(recipe, trainee.model, trainee.optimizer, reference, alone);
   test::TempDir dumps;
 
   std::vector<data::ScoredGroup> sample(int64_t step) {
