@@ -32,7 +32,8 @@ grpo::TrainBatch probe_batch(int64_t tokens, int64_t vocabulary) {
   return grpo::pack(groups, {{1.0F}});
 }
 
-// Bytes that a forward pass leaves for the backward pass, a token.
+}  // namespace
+
 double activation_bytes_per_token(const policy::Model& model) {
   const policy::ModelConfig& config = model.config();
   const int64_t tokens = std::min<int64_t>(kProbeTokens, config.max_position_embeddings - 1);
@@ -42,37 +43,71 @@ double activation_bytes_per_token(const policy::Model& model) {
   return static_cast<double>(core::allocated_bytes() - before) / static_cast<double>(tokens);
 }
 
-std::string shown(const std::string& text) {
-  return data::Json(text).dump(-1, ' ', false, data::Json::error_handler_t::replace);
-}
-
-}  // namespace
-
 MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
-                               int64_t prompt_tokens) {
+                               const Lengths& lengths, double activation_bytes) {
   const GrpoOptions& o = recipe.grpo;
   int64_t trained = 0;
   for (const policy::Parameter& p : trainee.model.parameters()) {
     if (p.tensor.requires_grad()) trained += p.tensor.numel();
   }
-  const int64_t sequences = o.prompts_per_step * o.num_generations;
-  const int64_t length = std::min<int64_t>(prompt_tokens + o.max_completion_length,
-                                           trainee.model.config().max_position_embeddings);
+  for (const auto& adapter : trainee.model.adapters())
+    trained += adapter->a.numel() + adapter->b.numel();
+  const int64_t workers = trainee.group.size();
+  const int64_t prompts = (o.prompts_per_step + workers - 1) / workers;
+  const int64_t sequences = prompts * o.num_generations;
+  const int64_t longest = std::min<int64_t>(lengths.prompt + lengths.completion,
+                                            trainee.model.config().max_position_embeddings);
+  // A prompt is seen once by its group.
+  const int64_t update =
+      (prompts * lengths.prompt + sequences * lengths.completion) / o.steps_per_generation;
+  // A longer sequence is a micro-batch of its own.
+  const int64_t micro = std::max(longest, std::min(o.train_tokens_max, update));
   MemoryForecast out;
   out.now = core::resident_memory_bytes();
-  out.optimizer = trained * (4 + 8);  // float32: a gradient and two moments
+  out.gradients = trained * 4;  // added up in float32
   const int64_t running = std::min<int64_t>(sequences, rollout::EngineOptions().max_running);
   out.cache = std::min<int64_t>(rollout::EngineOptions().kv_cache_bytes,
-                                running * length * trainee.model.cache_bytes_per_token());
-  // A longer sequence is a micro-batch of its own; backward holds a layer's gradients beside what
-  // forward left.
-  const int64_t micro = std::max(length, std::min(o.train_tokens_max, sequences * length));
-  out.activations = static_cast<int64_t>(1.25 * activation_bytes_per_token(trainee.model) *
-                                         static_cast<double>(micro));
+                                running * longest * trainee.model.cache_bytes_per_token());
+  // Backward holds a layer's gradients beside what forward left.
+  out.activations = static_cast<int64_t>(1.25 * activation_bytes * static_cast<double>(micro));
   return out;
 }
 
-void print_model(const GrpoRecipe& recipe, const Trainee& trainee, int64_t prompt_tokens,
+namespace {
+
+std::string shown(const std::string& text) {
+  return data::Json(text).dump(-1, ' ', false, data::Json::error_handler_t::replace);
+}
+
+int64_t mean_length(const data::Group& group) {
+  size_t total = 0;
+  for (const data::Completion& completion : group.completions) total += completion.token_ids.size();
+  return static_cast<int64_t>((total + group.completions.size() - 1) / group.completions.size());
+}
+
+void print_memory(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
+                  std::FILE* out) {
+  const double activation_bytes = activation_bytes_per_token(trainee.model);
+  Lengths lengths{.prompt = static_cast<int64_t>(group.prompt.token_ids.size()),
+                  .completion = mean_length(group)};
+  const MemoryForecast m = forecast_memory(recipe, trainee, lengths, activation_bytes);
+  fmt::print(out,
+             "memory: about {} at the peak with completions of {} tokens, as this group's are in "
+             "the mean: {} now, {} gradients, {} sampler's cache, {} activations\n",
+             bytes_text(m.total()), lengths.completion, bytes_text(m.now), bytes_text(m.gradients),
+             bytes_text(m.cache), bytes_text(m.activations));
+  lengths.completion = recipe.grpo.max_completion_length;
+  const MemoryForecast most = forecast_memory(recipe, trainee, lengths, activation_bytes);
+  fmt::print(out,
+             "memory: about {} where all reach {} tokens: {} activations of at most {} tokens "
+             "(grpo.train_tokens_max)\n",
+             bytes_text(most.total()), lengths.completion, bytes_text(most.activations),
+             core::format_count(static_cast<double>(recipe.grpo.train_tokens_max)));
+}
+
+}  // namespace
+
+void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
                  std::FILE* out) {
   std::string stops;
   for (const int64_t id : trainee.model.config().eos_token_ids) {
@@ -90,13 +125,7 @@ void print_model(const GrpoRecipe& recipe, const Trainee& trainee, int64_t promp
                "model: is eos_token_id in its generation_config.json right?\n",
                *eos, shown(trainee.tokenizer.id_to_token(*eos)));
   }
-  const MemoryForecast m = forecast_memory(recipe, trainee, prompt_tokens);
-  fmt::print(out,
-             "memory: about {} at the peak: {} now, {} gradients and moments, {} sampler's cache, "
-             "{} activations of at most {} tokens (grpo.train_tokens_max)\n",
-             bytes_text(m.total()), bytes_text(m.now), bytes_text(m.optimizer), bytes_text(m.cache),
-             bytes_text(m.activations),
-             core::format_count(static_cast<double>(recipe.grpo.train_tokens_max)));
+  print_memory(recipe, trainee, group, out);
 }
 
 void print_group(const data::ScoredGroup& group, const grpo::Advantages& advantages,

@@ -9,23 +9,32 @@
 
 namespace ponder::recipes {
 
-// What a run will take at its peak, in bytes.
+// What a worker will take at its peak, in bytes.
 struct MemoryForecast {
-  int64_t now = 0;          // resident as it is: program, weights, reference
-  int64_t optimizer = 0;    // gradients and moments
-  int64_t cache = 0;        // of the sampler, when full
+  int64_t now = 0;  // resident as it is: program, weights, moments, reference
+  int64_t gradients = 0;
+  int64_t cache = 0;        // of the sampler, as full as it gets
   int64_t activations = 0;  // of one forward and backward
-  int64_t total() const { return now + optimizer + cache + activations; }
+  int64_t total() const { return now + gradients + cache + activations; }
 };
 
-// Activations are measured: a forward pass with graph over made-up tokens, scaled to the largest
-// micro-batch that the recipe allows. `prompt_tokens`: of the longest prompt.
-MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
-                               int64_t prompt_tokens);
+// How long the sequences of a rollout are, tokens.
+struct Lengths {
+  int64_t prompt = 0;
+  int64_t completion = 0;
+};
 
-// Model, stop tokens, memory; warns where the tokenizer's end-of-sequence token does not stop the
-// model.
-void print_model(const GrpoRecipe& recipe, const Trainee& trainee, int64_t prompt_tokens,
+// Bytes that a forward pass leaves for the backward pass, a token: measured on made-up tokens.
+double activation_bytes_per_token(const policy::Model& model);
+
+// With prompts and completions of these lengths throughout. REQUIRES: training has not begun, so
+// that what the program holds now has no gradients.
+MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
+                               const Lengths& lengths, double activation_bytes);
+
+// Model, stop tokens, and the memory with completions as long as `group`'s and as long as they may
+// be; warns where the tokenizer's end-of-sequence token does not stop the model.
+void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
                  std::FILE* out);
 
 // The prompt as rendered, its tokens' number, and each completion with verdict, parts and

@@ -74,8 +74,7 @@ class GrpoStage : public Stage {
   void check(std::FILE* out) override {
     fmt::print(out, "{}", plan());
     const std::vector<data::ScoredGroup> group = rollout_.peek([](const std::string&) {});
-    print_model(recipe_, trainee_, static_cast<int64_t>(group.at(0).group.prompt.token_ids.size()),
-                out);
+    print_model(recipe_, trainee_, group.at(0).group, out);
     print_group(group.at(0), grpo::compute_advantages(group, recipe_.grpo.advantage), out);
   }
 

@@ -1,6 +1,7 @@
 #include <chrono>
 #include <fstream>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include <gmock/gmock.h>
@@ -220,6 +221,30 @@ TEST_F(Train, CheckShowsOneGroupAndTrainsNothing) {
                            "6 steps: 12 updates", "a completion stops at", "memory: about",
                            "as rendered", "\"User: ", "completion 3:", "advantage", "in order"})
     EXPECT_THAT(outcome.out, HasSubstr(part));
+}
+
+// "335MB" after `before` in the text, in bytes.
+double bytes_after(const std::string& text, const std::string& before) {
+  std::istringstream words(text.substr(text.find(before) + before.size()));
+  double number = 0;
+  std::string unit;
+  words >> number >> unit;
+  return number * (unit.starts_with("GB") ? 1e9 : unit.starts_with("MB") ? 1e6 : 1e3);
+}
+
+TEST_F(Train, CheckForecastsThePeakOfMemory) {
+  const std::vector<std::string> words = {"grpo.prompts_per_step=16", "grpo.num_generations=16",
+                                          "grpo.max_steps=2", "eval.num_prompts=0"};
+  std::vector<std::string> check_words = words;
+  check_words.emplace_back("--check");
+  const test::Outcome check = test::run(test::small_run(other("memory"), check_words));
+  ASSERT_EQ(check.status, 0) << check.err;
+  const test::Outcome outcome = test::run(test::small_run(other("memory"), words));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto records = core::read_metrics(other("memory") / "metrics.jsonl");
+  const double peak = records.back().metrics.at("perf/memory_peak_bytes"),
+               forecast = bytes_after(check.out, "memory: about ");
+  EXPECT_NEAR(forecast / peak, 1, 0.2) << forecast << " of " << peak;
 }
 
 TEST_F(Train, WrongBatchArithmeticNamesTheNearestRightValues) {
