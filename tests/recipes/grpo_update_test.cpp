@@ -8,8 +8,11 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "grpo/policy_input.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/dump.h"
+#include "recipes/trainee.h"
+#include "rollout/engine.h"
 #include "tests/support/temp_dir.h"
 
 namespace ponder::recipes {
@@ -183,6 +186,31 @@ TEST(Dump, ReplayMakesTheSameLoss) {
   EXPECT_NEAR(std::stod(text.substr(at)), loss, 1e-9);
 }
 
+TEST(Dump, ReplayRunsInTheTrainedModelsDtype) {
+  GrpoRecipe recipe = some_recipe();
+  recipe.training.bf16 = true;
+  const policy::Model model = policy::Model::load(kBase, at::kBFloat16);
+  const grpo::TrainBatch batch = some_batch(model);
+  const test::TempDir dumps;
+  const auto dump = write_dump(
+      dumps.path(), recipe, model,
+      {.step = 1, .update = 0, .normalizer = grpo::normalizer_of(batch), .batch = batch});
+  EXPECT_EQ(policy::Model::load(dump / "model", at::kBFloat16).parameters()[1].tensor.dtype(),
+            at::kBFloat16);
+  bool finite = false;
+  const std::string text = replayed(dump, finite);
+  EXPECT_TRUE(finite);
+  // On-policy, advantages that sum to -0.4 a group over unequal lengths: the loss says which
+  // weights ran, for the ratio is 1 in the model's own dtype alone.
+  double sum = 0;
+  for (int64_t i = 0; i < batch.num_sequences(); ++i)
+    sum -= batch.advantages.slice(0, batch.cu_seqlens[i], batch.cu_seqlens[i + 1])
+               .sum()
+               .item<double>();
+  const double want = sum / static_cast<double>(batch.num_loss_tokens);
+  EXPECT_NEAR(std::stod(text.substr(text.find("replayed loss ") + 14)), want, 1e-6);
+}
+
 TEST(Dump, AnotherFolderIsRefused) {
   const test::TempDir folder;
   EXPECT_THROW(replay_dump(folder.path(), stdout), core::UserError);
@@ -217,6 +245,129 @@ TEST(Reference, StaysWhereNoRefreshIsAskedForAndIsNotThereWithoutKl) {
   Reference reference(options, policy);
   EXPECT_TRUE(reference);
   EXPECT_TRUE(reference.state().empty());  // the base model's own: nothing to save
+}
+
+// Of the gates, and of everything else, how far training moved them.
+std::pair<double, double> moved_by_training(bool freeze_router) {
+  GrpoRecipe recipe = some_recipe();
+  recipe.grpo.freeze_router = freeze_router;
+  TrainedModel loaded = load_trained_model(kBase, recipe.training, freeze_router, 1);
+  policy::AdamW optimizer(loaded.trained, recipe.optimizer);
+  Reference reference(recipe.grpo, loaded.model);
+  distributed::Group alone = distributed::Group::alone();
+  GrpoUpdate update(recipe, loaded.model, optimizer, reference, alone);
+  const policy::Model before = loaded.model.frozen_copy();
+  const test::TempDir dumps;
+  update.run(1, some_batch(loaded.model), dumps.path());
+  std::pair<double, double> moved;
+  for (size_t i = 0; i < before.parameters().size(); ++i) {
+    const policy::Parameter& now = loaded.model.parameters()[i];
+    const double distance =
+        (now.tensor.detach() - before.parameters()[i].tensor).abs().max().item<double>();
+    // The bias that chooses among experts is not the optimizer's: nothing in this stage moves it.
+    if (now.name.ends_with("e_score_correction_bias")) {
+      EXPECT_EQ(distance, 0);
+    }
+    double& most = now.name.ends_with("mlp.gate.weight") ? moved.first : moved.second;
+    most = std::max(most, distance);
+  }
+  return moved;
+}
+
+TEST(FrozenRouter, KeepsItsGatesWhileAllElseTrains) {
+  const auto [gates, others] = moved_by_training(true);
+  EXPECT_EQ(gates, 0);
+  EXPECT_GT(others, 0);
+  EXPECT_GT(moved_by_training(false).first, 0);
+}
+
+// Groups of four completions sampled by the policy with both records kept.
+std::vector<data::ScoredGroup> recorded_groups(const policy::Model& model, double top_p) {
+  const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(kBase);
+  rollout::Engine engine(model, tokenizer, {});
+  std::vector<data::Prompt> prompts(3);
+  for (int32_t i = 0; i < 3; ++i) {
+    prompts[i].id = std::to_string(i);
+    prompts[i].token_ids = {3, 4 + i, 5, 7};
+  }
+  std::vector<data::ScoredGroup> out;
+  for (data::Group& group : engine.generate(prompts, {.rule = {.top_p = top_p},
+                                                     .num_generations = 4,
+                                                     .max_completion_length = 12,
+                                                     .keep_sampling_mask = true,
+                                                     .keep_routing = true})) {
+    std::vector<data::Score> scores(4);
+    for (size_t i = 0; i < 4; ++i) {
+      scores[i].value = static_cast<double>(i);
+      group.completions[i].finish_reason = data::FinishReason::kStop;  // all are trained
+    }
+    out.emplace_back(std::move(group), std::move(scores));
+  }
+  return out;
+}
+
+const std::vector<std::vector<float>> kAdvantages(3, {-1.2F, -0.4F, 0.4F, 1.2F});
+
+TEST(KeptSamplingMask, LogprobsAreThoseTheTokensWereDrawnWith) {
+  const policy::Model model = policy::Model::load(kBase);
+  auto groups = recorded_groups(model, 0.6);
+  groups[1].group.completions[2].finish_reason = data::FinishReason::kLength;
+  const grpo::TrainBatch batch =
+      grpo::pack(groups, kAdvantages, {.mask_truncated_completions = true});
+  EXPECT_LT(batch.num_loss_tokens, batch.kept_counts.gt(0).sum().item<int64_t>());
+  // old_logprobs are the sampler's; in micro-batches and alone.
+  for (const int64_t tokens_max : {int64_t{20}, int64_t{8192}}) {
+    const at::Tensor now = batch_logprobs_in_parts(model, batch, 1.0, tokens_max);
+    EXPECT_TRUE(at::allclose(now, batch.old_logprobs * batch.loss_mask, 1e-5, 1e-5));
+  }
+  grpo::TrainBatch whole = batch;
+  whole.kept_ids = whole.kept_counts = at::Tensor();
+  EXPECT_LT(
+      (batch_logprobs_in_parts(model, whole, 1.0, 8192) - batch.old_logprobs).min().item<double>(),
+      -0.1);
+}
+
+// Another router: without the record the same tokens go elsewhere.
+TEST(KeptRouting, SendsTokensWhereTheSamplerSentThem) {
+  policy::Model model = policy::Model::load(kBase);
+  const grpo::TrainBatch batch = grpo::pack(recorded_groups(model, 1.0), kAdvantages);
+  const int64_t k = model.config().moe.num_experts_per_tok, mixtures = batch.experts.size(1) / k;
+  {
+    const at::NoGradGuard no_grad;
+    for (const policy::Parameter& p : model.parameters()) {
+      if (p.name.ends_with("mlp.gate.weight")) at::Tensor(p.tensor).copy_(p.tensor.flip(0));
+    }
+  }
+  const auto loads = [&](const grpo::TrainBatch& of) {
+    policy::MoeRecord record{
+        .loads = at::zeros({mixtures, model.config().moe.n_routed_experts}, at::kLong)};
+    batch_logprobs(model, of, 1.0, &record).logprobs.sum().backward();
+    return record.loads;
+  };
+  // Of the tokens that the policy sees: prompts once, and the last of each completion is free.
+  const at::Tensor seen = grpo::policy_input(batch).experts;
+  const at::Tensor recorded = seen.index_select(0, seen.select(1, 0).ge(0).nonzero().squeeze(1));
+  const at::Tensor replayed = loads(batch);
+  for (int64_t m = 0; m < mixtures; ++m) {
+    const at::Tensor want =
+        at::bincount(recorded.narrow(1, m * k, k).flatten().to(at::kLong), {}, replayed.size(1));
+    const at::Tensor free = replayed[m] - want;
+    EXPECT_GE(free.min().item<int64_t>(), 0);
+    EXPECT_EQ(free.sum().item<int64_t>(), k * 12);  // the completions' last tokens
+  }
+  for (const policy::Parameter& p : model.parameters()) {
+    if (!p.name.ends_with("mlp.gate.weight")) continue;
+    EXPECT_GT(p.tensor.grad().abs().sum().item<double>(), 0) << p.name;
+  }
+  grpo::TrainBatch own = batch;
+  own.experts = at::Tensor();
+  EXPECT_FALSE(at::equal(loads(own), replayed));
+  // The reference is another model: it chooses its own.
+  GrpoOptions options;
+  options.loss.beta = 0.1;
+  grpo::TrainBatch with = batch;
+  Reference(options, model).add_logprobs(with);
+  EXPECT_TRUE(at::equal(with.ref_logprobs, batch_logprobs_in_parts(model, own, 1.0, 8192)));
 }
 
 TEST(GrpoUpdate, AdaptiveEntropyMovesItsCoefficientAndKeepsIt) {
