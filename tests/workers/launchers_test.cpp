@@ -77,7 +77,8 @@ TEST(Torchrun, TheSandboxWorksInItsWorkers) {
 class Slurm : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    if (::geteuid() != 0 || test::run({"sh", "-c", "command -v slurmctld munged"}).status != 0)
+    if (::geteuid() != 0 ||
+        test::run({"sh", "-c", "command -v slurmctld && command -v munged"}).status != 0)
       return;
     folder_ = new test::TempDir;
     const std::string port = std::to_string(24000 + ::getpid() % 4000 * 2);
