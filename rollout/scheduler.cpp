@@ -82,6 +82,7 @@ void Scheduler::step_back_youngest() {
   if (group.leader == sequence.get()) group.leader = nullptr;
   release(sequence->blocks);
   sequence->num_cached = 0;
+  sequence->num_guessed = 0;
   ++sequence->times_stepped_back;
   ++group.num_stepped_back;
   ++num_preemptions_;
