@@ -18,11 +18,6 @@ Past past_of(const Pass<T>& pass, int64_t r, int64_t window) {
           .length = length};
 }
 
-template <typename T>
-void round_out(const float* from, int64_t count, T* to) {
-  for (int64_t i = 0; i < count; ++i) to[i] = kernels::from_float<T>(from[i]);
-}
-
 // Norms and rotates the heads of row r, `count` of them at `heads`.
 template <typename T>
 void finish_heads(const Pass<T>& pass, const GqaLayer& layer, int64_t r, const at::Tensor& norm,
@@ -65,7 +60,7 @@ void attention_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* 
     pass.k.attend(pass.q.row(r) + head * group * dim, group, view, past,
                   static_cast<float>(1.0 / std::sqrt(static_cast<double>(dim))),
                   scratch.scores.reserve(group * (past.count() + 16)), out);
-    round_out(out, group * dim, pass.attended.row(r) + head * group * dim);
+    pass.k.round(out, pass.attended.row(r) + head * group * dim, group * dim);
   }
   Team::wait();
   add_projection(team, pass, layer.o_proj, pass.attended.pointers.data());
@@ -106,7 +101,7 @@ void absorb_queries(Pass<T>& pass, const MlaLayer& layer, int64_t h, Span rows, 
     pass.k.linear_transposed(&q, 1, w, c.kv_lora_rank, c.qk_nope_head_dim, y, c.kv_lora_rank,
                              c.kv_lora_rank);
     T* out = pass.latent_q.row(r) + h * width;
-    round_out(y, c.kv_lora_rank, out);
+    pass.k.round(y, out, c.kv_lora_rank);
     std::copy_n(q + c.qk_nope_head_dim, c.qk_rope_head_dim, out + c.kv_lora_rank);
     rotate_head(pass, r, out + c.kv_lora_rank, c.qk_rope_head_dim, c.rope_interleave);
   }
@@ -121,7 +116,7 @@ void expand_values(Pass<T>& pass, const MlaLayer& layer, int64_t h, Span rows, f
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const T* mean = pass.mean.row(r) + h * c.kv_lora_rank;
     pass.k.linear(&mean, 1, w, c.kv_lora_rank, y, c.v_head_dim, 0, c.v_head_dim);
-    round_out(y, c.v_head_dim, pass.attended.row(r) + h * c.v_head_dim);
+    pass.k.round(y, pass.attended.row(r) + h * c.v_head_dim, c.v_head_dim);
   }
 }
 
@@ -156,7 +151,7 @@ void attention_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* 
     const kernels::CacheView<T> view{cache, width, 0, width, 0, c.kv_lora_rank};
     pass.k.attend(pass.latent_q.row(r), heads, view, past, static_cast<float>(layer.softmax_scale),
                   scratch.scores.reserve(heads * (past.count() + 16)), y);
-    round_out(y, heads * c.kv_lora_rank, pass.mean.row(r));
+    pass.k.round(y, pass.mean.row(r), heads * c.kv_lora_rank);
   }
   for (int64_t h = 0; h < heads; ++h) expand_values(pass, layer, h, own, y);
   Team::wait();

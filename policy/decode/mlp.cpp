@@ -195,11 +195,8 @@ void mlp_stage(const Team& team, Pass<T>& pass, const MoeLayer& moe) {
                         const Rows<T>& out, int64_t first) {
     for_each_panel(team, pass, linear, inputs, count,
                    [&](int64_t at, const float* y, int64_t columns) {
-                     for (int64_t r = 0; r < count; ++r) {
-                       T* to = out.row(first + r) + at;
-                       for (int64_t j = 0; j < columns; ++j)
-                         to[j] = kernels::from_float<T>(y[r * kPanelColumns + j]);
-                     }
+                     for (int64_t r = 0; r < count; ++r)
+                       pass.k.round(y + r * kPanelColumns, out.row(first + r) + at, columns);
                    });
   };
   for (size_t e = 0; e < moe.experts.size(); ++e) {

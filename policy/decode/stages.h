@@ -192,11 +192,8 @@ void project(const Team& team, Pass<T>& pass, const Linear& linear, const T* con
              int64_t num_inputs, const Rows<T>& out, int64_t offset) {
   for_each_panel(team, pass, linear, inputs, num_inputs,
                  [&](int64_t begin, const float* y, int64_t count) {
-                   for (int64_t r = 0; r < num_inputs; ++r) {
-                     T* to = out.row(r) + offset + begin;
-                     for (int64_t j = 0; j < count; ++j)
-                       to[j] = kernels::from_float<T>(y[r * kPanelColumns + j]);
-                   }
+                   for (int64_t r = 0; r < num_inputs; ++r)
+                     pass.k.round(y + r * kPanelColumns, out.row(r) + offset + begin, count);
                  });
 }
 
@@ -223,12 +220,16 @@ void norm_rows(const Team& team, Pass<T>& pass, const at::Tensor& weight, double
 // Rotates x [dim] in place by row r's angles: pairs are neighbours where `interleave`, else halves.
 template <typename T>
 void rotate_head(const Pass<T>& pass, int64_t r, T* x, int64_t dim, bool interleave) {
-  const int64_t half = dim / 2, step = interleave ? 2 : 1, partner = interleave ? 1 : half;
+  const int64_t half = dim / 2;
   const float *cos = pass.cos + r * half, *sin = pass.sin + r * half;
+  if (!interleave) {
+    pass.k.rotate_halves(x, cos, sin, half);
+    return;
+  }
   for (int64_t i = 0; i < half; ++i) {
-    const float a = kernels::to_float(x[i * step]), b = kernels::to_float(x[i * step + partner]);
-    x[i * step] = kernels::from_float<T>(a * cos[i] - b * sin[i]);
-    x[i * step + partner] = kernels::from_float<T>(b * cos[i] + a * sin[i]);
+    const float a = kernels::to_float(x[2 * i]), b = kernels::to_float(x[2 * i + 1]);
+    x[2 * i] = kernels::from_float<T>(a * cos[i] - b * sin[i]);
+    x[2 * i + 1] = kernels::from_float<T>(b * cos[i] + a * sin[i]);
   }
 }
 

@@ -48,21 +48,36 @@ PONDER_INLINE void int8_tile(const uint8_t* const* x, const int8_t* w, int64_t k
 
 template <int Rows>
 void int8_band(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y, int64_t y_stride,
-               int64_t begin, int64_t end) {
+               int64_t begin, int64_t end, Ahead ahead) {
   int64_t j = begin;
-  for (; j + 8 <= end; j += 8) int8_tile<Rows, 8>(x, w + j * k, k, y + j, y_stride);
+  for (; j + 8 <= end; j += 8) {
+    ahead.step();
+    int8_tile<Rows, 8>(x, w + j * k, k, y + j, y_stride);
+  }
   for (; j < end; ++j) int8_tile<Rows, 1>(x, w + j * k, k, y + j, y_stride);
 }
 
 void vnni_linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
                       int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
   const int64_t panel = num_rows <= 3 ? end - begin : std::max<int64_t>(8, kPanelBytes / k / 8 * 8);
+  const int64_t bands = (num_rows + 2) / 3;
   for (int64_t from = begin; from < end; from += panel) {
-    const int64_t to = std::min(from + panel, end);
-    int64_t i = 0;
-    for (; i + 3 <= num_rows; i += 3)
-      int8_band<3>(x + i, w, k, y + i * y_stride, y_stride, from, to);
-    for (; i < num_rows; ++i) int8_band<1>(x + i, w, k, y + i * y_stride, y_stride, from, to);
+    const int64_t to = std::min(from + panel, end), bytes = num_rows <= 3 ? 0 : panel * k;
+    for (int64_t band = 0; band < bands; ++band) {
+      const int64_t i = 3 * band;
+      const Ahead ahead(w + to * k, bytes, band, bands, (to - from) / 8);
+      int32_t* out = y + i * y_stride;
+      switch (num_rows - i) {
+        case 1:
+          int8_band<1>(x + i, w, k, out, y_stride, from, to, ahead);
+          break;
+        case 2:
+          int8_band<2>(x + i, w, k, out, y_stride, from, to, ahead);
+          break;
+        default:
+          int8_band<3>(x + i, w, k, out, y_stride, from, to, ahead);
+      }
+    }
   }
 }
 

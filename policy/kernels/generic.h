@@ -116,6 +116,20 @@ void add(T* x, const float* y, int64_t count) {
 }
 
 template <typename T>
+void round(const float* y, T* out, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) out[i] = from_float<T>(y[i]);
+}
+
+template <typename T>
+void rotate_halves(T* x, const float* cos, const float* sin, int64_t half) {
+  for (int64_t i = 0; i < half; ++i) {
+    const float a = to_float(x[i]), b = to_float(x[half + i]);
+    x[i] = from_float<T>(a * cos[i] - b * sin[i]);
+    x[half + i] = from_float<T>(b * cos[i] + a * sin[i]);
+  }
+}
+
+template <typename T>
 float quantize(const T* x, int64_t count, uint8_t* out) {
   float peak = 0;
   for (int64_t i = 0; i < count; ++i) peak = std::max(peak, std::abs(to_float(x[i])));
@@ -165,7 +179,8 @@ inline double exp_weights(const float* x, int64_t count, float scale, float peak
 
 template <typename T>
 constexpr TypedTable<T> typed_table() {
-  return {linear<T>, linear_transposed<T>, attend<T>, rms_norm<T>, swiglu<T>, add<T>, quantize<T>};
+  return {linear<T>, linear_transposed<T>, attend<T>,  rms_norm<T>, swiglu<T>, add<T>,
+          round<T>,  rotate_halves<T>,     quantize<T>};
 }
 
 constexpr Table make_table(const char* name) {

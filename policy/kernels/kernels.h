@@ -58,6 +58,10 @@ struct TypedTable {
   void (*swiglu)(const float* gate, const float* up, T* out, int64_t count);
   // x[i] = T(x[i] + T(y[i])).
   void (*add)(T* x, const float* y, int64_t count);
+  // out[i] = T(y[i]).
+  void (*round)(const float* y, T* out, int64_t count);
+  // Rotates x [2 half] in place: (x[i], x[half + i]) by the angle of cos[i] and sin[i].
+  void (*rotate_halves)(T* x, const float* cos, const float* sin, int64_t half);
   // out[i] = round(x[i] / scale) + 128 with the returned scale, max |x| / 127 (1 where all are 0).
   float (*quantize)(const T* x, int64_t count, uint8_t* out);
 };

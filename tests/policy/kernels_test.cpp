@@ -156,6 +156,8 @@ TYPED_TEST(Kernels, ElementwiseOnesRoundAsTheTrainer) {
       table.rms_norm(x.data(), w.data(), y.data(), n, 1e-5f);
       table.swiglu(gate.data(), up.data(), act.data(), n);
       table.add(sum.data(), up.data(), n);
+      std::vector<T> rounded(n);
+      table.round(gate.data(), rounded.data(), n);
       double squares = 0;
       for (const T v : x) squares += double{to_float(v)} * to_float(v);
       for (int64_t i = 0; i < n; ++i) {
@@ -163,7 +165,31 @@ TYPED_TEST(Kernels, ElementwiseOnesRoundAsTheTrainer) {
         EXPECT_NEAR(to_float(y[i]), norm, tolerance * (1 + std::abs(norm)));
         const double silu = gate[i] / (1 + std::exp(-double{gate[i]})) * up[i];
         EXPECT_NEAR(to_float(act[i]), silu, tolerance * (1 + std::abs(silu)));
+        EXPECT_EQ(rounded[i], from_float<T>(gate[i]));
         EXPECT_EQ(sum[i], from_float<T>(to_float(x[i]) + to_float(from_float<T>(up[i]))));
+      }
+    });
+  }
+}
+
+TYPED_TEST(Kernels, RotateHalvesTurnsEachPair) {
+  using T = TypeParam;
+  for (const int64_t half : {1, 8, 32, 37}) {
+    const auto x = random_values<T>(2 * half, 10);
+    const auto angle = random_values<float>(half, 11, 3);
+    std::vector<float> cos, sin;
+    for (const float a : angle) {
+      cos.push_back(std::cos(a));
+      sin.push_back(std::sin(a));
+    }
+    this->for_each_table([&](const TypedTable<T>& table) {
+      std::vector<T> y = x;
+      table.rotate_halves(y.data(), cos.data(), sin.data(), half);
+      for (int64_t i = 0; i < half; ++i) {
+        const double a = to_float(x[i]), b = to_float(x[half + i]);
+        const double tolerance = (sizeof(T) == 2 ? 0.01 : 1e-6) * (1 + std::abs(a) + std::abs(b));
+        EXPECT_NEAR(to_float(y[i]), a * cos[i] - b * sin[i], tolerance);
+        EXPECT_NEAR(to_float(y[half + i]), b * cos[i] + a * sin[i], tolerance);
       }
     });
   }
