@@ -9,6 +9,7 @@
 #include "cli/bench_sandbox.h"
 #include "cli/bench_step.h"
 #include "cli/commands.h"
+#include "cli/speculation.h"
 #include "cli/validators.h"
 #include "core/error.h"
 
@@ -42,6 +43,10 @@ void add_rollout(CLI::App& bench) {
   verb->add_option("--repeats", options->repeats, "the fastest counts")
       ->check(whole(1))
       ->capture_default_str();
+  verb->add_option("--temperature", options->temperature, "of sampling; 0: greedy")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  add_speculation(*verb, options->engine);
   verb->add_option("--seed", options->seed, "of prompts and tokens")
       ->check(whole(0))
       ->capture_default_str();

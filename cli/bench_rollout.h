@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "rollout/engine.h"
+
 namespace ponder::cli {
 
 struct RolloutBenchOptions {
@@ -21,6 +23,8 @@ struct RolloutBenchOptions {
   int64_t prompts = 8;
   int64_t group = 8;
   double spread = 8;
+  double temperature = 1;
+  rollout::EngineOptions engine = {.kv_cache_bytes = int64_t{2} << 30};
   int64_t repeats = 3;  // the fastest counts
   uint64_t seed = 1;
 };

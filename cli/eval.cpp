@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/policy_files.h"
+#include "cli/sampling_dtype.h"
 #include "cli/validators.h"
 #include "core/error.h"
 #include "recipes/evaluate.h"
@@ -21,12 +22,13 @@ struct EvalRequest {
   int64_t num_prompts = 512;
   int64_t max_completion_length = 80;
   int64_t seed = 1;
+  SamplingDtype dtype;
   bool json = false;
 };
 
 void run_eval(const EvalRequest& request) {
-  const PolicyFiles policy = load_policy(request.model);
-  rollout::Engine engine(policy.model, policy.tokenizer, {});
+  const PolicyFiles policy = request.dtype.load(request.model);
+  rollout::Engine engine(policy.model, policy.tokenizer, {.int8 = request.dtype.int8()});
   const rewards::Scorer scorer({request.rewards, std::vector<double>(request.rewards.size(), 1.0)},
                                recipes::load_reward_model);
   const auto prompts =
@@ -66,6 +68,7 @@ void add_eval(CLI::App& app) {
   verb->add_option("--data", request->data, "chain_sums (its held-out problems), or a JSONL file")
       ->capture_default_str();
   verb->add_option("--reward", request->rewards, "rewards to average")->capture_default_str();
+  add_dtype(*verb, request->dtype);
   verb->add_option("--num-prompts", request->num_prompts, "at most")
       ->check(whole(1))
       ->capture_default_str();

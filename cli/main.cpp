@@ -3,6 +3,7 @@
 // everything saved.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 
 #include <fcntl.h>
@@ -84,6 +85,9 @@ int run(int argc, char** argv) {
 int main(int argc, char** argv) {
   using namespace ponder;
   cli::open_standard_files();
+  // LibTorch then asks for huge pages: weights and caches are read through few entries of the
+  // processor's page tables. Read once, before the first tensor.
+  ::setenv("THP_MEM_ALLOC_ENABLE", "1", /*overwrite=*/0);
   try {
     return cli::run(argc, argv);
   } catch (const core::UserError& error) {

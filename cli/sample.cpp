@@ -6,6 +6,7 @@
 
 #include "cli/commands.h"
 #include "cli/policy_files.h"
+#include "cli/sampling_dtype.h"
 #include "cli/validators.h"
 #include "core/error.h"
 #include "data/dataset.h"
@@ -19,7 +20,7 @@ namespace {
 struct SampleRequest {
   std::filesystem::path model, prompts;
   std::string prompt;
-  std::string dtype = "float32";
+  SamplingDtype dtype;
   bool chat = false, server_takes_text = false;
   std::string server, server_model;
   rollout::SampleOptions options;
@@ -82,9 +83,8 @@ void sample_remotely(const SampleRequest& request) {
 
 void run_sample(const SampleRequest& request) {
   if (!request.server.empty()) return sample_remotely(request);
-  const PolicyFiles policy =
-      load_policy(request.model, request.dtype == "float32" ? at::kFloat : at::kBFloat16);
-  rollout::Engine engine(policy.model, policy.tokenizer, {});
+  const PolicyFiles policy = request.dtype.load(request.model);
+  rollout::Engine engine(policy.model, policy.tokenizer, {.int8 = request.dtype.int8()});
   print_groups(engine.generate(prompts_of(request, policy.tokenizer), request.options));
 }
 
@@ -133,9 +133,7 @@ void add_sample(CLI::App& app) {
                    "no stop token before so many")
       ->check(whole(0))
       ->capture_default_str();
-  verb->add_option("--dtype", request->dtype, "of weights and cache")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+  add_dtype(*verb, request->dtype);
   verb->add_option("--max-new-tokens", options.max_completion_length, "of a completion")
       ->check(whole(1))
       ->capture_default_str();

@@ -6,7 +6,8 @@
 #include <thread>
 
 #include "cli/commands.h"
-#include "cli/policy_files.h"
+#include "cli/sampling_dtype.h"
+#include "cli/speculation.h"
 #include "cli/validators.h"
 #include "core/error.h"
 #include "core/file.h"
@@ -19,7 +20,8 @@ namespace {
 
 struct ServeRequest {
   std::filesystem::path model;
-  std::string name, api_key, chat_template, dtype = "float32";
+  std::string name, api_key, chat_template;
+  SamplingDtype dtype;
   rollout::EngineOptions engine;
   rollout::serve::ServerOptions server;
   int64_t kv_cache_mb = 256, body_mb = 8, grace = 30, completion_tokens_max = 0,
@@ -61,8 +63,8 @@ void run_serve(ServeRequest request) {
   request.engine.kv_cache_bytes = request.kv_cache_mb << 20;
   request.server.http.body_bytes_max = static_cast<size_t>(request.body_mb) << 20;
   request.server.grace = std::chrono::seconds(request.grace);
-  const PolicyFiles policy =
-      load_policy(request.model, request.dtype == "float32" ? at::kFloat : at::kBFloat16);
+  request.engine.int8 = request.dtype.int8();
+  const PolicyFiles policy = request.dtype.load(request.model);
   rollout::Engine engine(policy.model, policy.tokenizer, request.engine);
   const rollout::serve::Served served{.name = name_of(request),
                                       .tokenizer = policy.tokenizer,
@@ -105,12 +107,11 @@ void add_serve(CLI::App& app) {
                    "of the model, for clients; default: the folder's name");
   verb->add_option("--chat-template", request->chat_template,
                    "a Jinja file in place of the model's own");
-  verb->add_option("--dtype", request->dtype, "of the weights: bfloat16 is faster")
-      ->check(CLI::IsMember({"float32", "bfloat16"}))
-      ->capture_default_str();
+  add_dtype(*verb, request->dtype);
   verb->add_option("--max-running", request->engine.max_running, "completions decoded at once")
       ->check(whole(1))
       ->capture_default_str();
+  add_speculation(*verb, request->engine);
   verb->add_option("--max-requests", server.requests_max,
                    "under way at once; one more is answered with 429")
       ->check(whole(1))
