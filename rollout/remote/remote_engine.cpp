@@ -143,6 +143,10 @@ std::string RemoteEngine::request_body(const data::Prompt& prompt, const SampleO
   json body = {{"max_tokens", options.max_completion_length},
                {"temperature", options.rule.temperature},
                {"top_p", options.rule.top_p},
+               // Said even where they are off: servers' own defaults may cut the distribution
+               // (llama-cpp-python: 40 and 0.05).
+               {"top_k", options.rule.top_k > 0 ? options.rule.top_k : -1},
+               {"min_p", options.rule.min_p},
                {"seed", seed >> 33},  // servers differ in the width they take
                {"logprobs", 1},
                {"skip_special_tokens", options.skip_special_tokens},
@@ -154,8 +158,6 @@ std::string RemoteEngine::request_body(const data::Prompt& prompt, const SampleO
   }
   if (!options_.model.empty()) body["model"] = options_.model;
   if (!options.stop.empty()) body["stop"] = options.stop;
-  if (options.rule.top_k > 0) body["top_k"] = options.rule.top_k;
-  if (options.rule.min_p > 0) body["min_p"] = options.rule.min_p;
   if (options.rule.repetition_penalty != 1)
     body["repetition_penalty"] = options.rule.repetition_penalty;
   return body.dump();
