@@ -65,9 +65,10 @@ MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
   MemoryForecast out;
   out.now = core::resident_memory_bytes();
   out.gradients = trained * 4;  // added up in float32
-  const int64_t running = std::min<int64_t>(sequences, rollout::EngineOptions().max_running);
-  out.cache = std::min<int64_t>(rollout::EngineOptions().kv_cache_bytes,
-                                running * longest * trainee.model.cache_bytes_per_token());
+  const int64_t running =
+      recipe.rollout.is_remote() ? 0 : std::min<int64_t>(sequences, recipe.rollout.max_running);
+  out.cache = std::min<int64_t>(recipe.rollout.kv_cache_mb << 20,
+                                running * longest * trainee.engine.cache_bytes_per_token());
   // Backward holds a layer's gradients beside what forward left.
   out.activations = static_cast<int64_t>(1.25 * activation_bytes * static_cast<double>(micro));
   return out;
@@ -126,6 +127,11 @@ void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::G
                *eos, shown(trainee.tokenizer.id_to_token(*eos)));
   }
   print_memory(recipe, trainee, group, out);
+  const int64_t token = trainee.engine.cache_bytes_per_token(),
+                plain = trainee.engine.plain_attention_bytes_per_token();
+  fmt::print(out,
+             "sampler's cache: {} bytes a token; plain multi-head attention: {} ({:.1f} times)\n",
+             token, plain, static_cast<double>(plain) / static_cast<double>(token));
 }
 
 void print_group(const data::ScoredGroup& group, const grpo::Advantages& advantages,

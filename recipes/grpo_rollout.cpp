@@ -14,12 +14,14 @@
 
 namespace ponder::recipes {
 
-GrpoRollout::GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollout::Engine& engine,
+GrpoRollout::GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts,
+                         const policy::Tokenizer& tokenizer, rollout::Engine& engine,
                          const rewards::Scorer& scorer, distributed::Group& group)
     : recipe_(recipe),
       prompts_(prompts),
       engine_(engine),
       group_(group),
+      remote_(make_remote(recipe.rollout.remote, tokenizer)),
       scoring_(scorer, scoring_threads()),
       difficulty_(recipe.dataset.curriculum) {}
 
@@ -38,6 +40,7 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
   const GrpoOptions& o = recipe_.grpo;
   const auto wanted = static_cast<size_t>(o.prompts_per_step);
   Rollout out;
+  const rollout::EngineStats before = engine_.stats();
   std::vector<data::ScoredGroup> all, last;
   std::set<std::string> taken;
   int64_t rounds = 0;
@@ -70,6 +73,14 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
         static_cast<double>(out.groups.size()) / static_cast<double>(sampled.size());
   }
   if (out.groups.empty()) out.groups = std::move(last);
+  const rollout::EngineStats after = engine_.stats();
+  if (after.guessed_tokens > before.guessed_tokens) {
+    out.metrics["speculation/guessed_tokens"] =
+        static_cast<double>(after.guessed_tokens - before.guessed_tokens);
+    out.metrics["speculation/acceptance"] =
+        static_cast<double>(after.right_guesses - before.right_guesses) /
+        out.metrics["speculation/guessed_tokens"];
+  }
   if (o.partial_rollout_tokens > 0) {
     out.metrics["partial/groups"] = static_cast<double>(out.groups.size());
     out.metrics["partial/paused_groups"] = static_cast<double>(paused_.size());
@@ -154,10 +165,9 @@ std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>&
   return ended;
 }
 
-// This worker's groups; those with a paused completion have empty scores.
-std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGroup>& open,
-                                                       int64_t pause_after, int64_t policy_version,
-                                                       Rollout& rollout, const Say& say) {
+std::vector<data::Group> GrpoRollout::generate(const std::vector<OpenGroup>& open,
+                                               int64_t pause_after, int64_t policy_version,
+                                               const rollout::OnCompletion& on_completion) {
   const GrpoOptions& o = recipe_.grpo;
   std::vector<rollout::Request> requests;
   for (const OpenGroup& group : open) {
@@ -176,6 +186,18 @@ std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGro
                         .begun = group.group.completions,
                         .pause_after = pause_after});
   }
+  if (!remote_ || requests.empty()) return engine_.generate(std::move(requests), on_completion);
+  // Nothing is ever paused at a server: all groups are of this step.
+  std::vector<data::Prompt> prompts;
+  for (const OpenGroup& group : open) prompts.push_back(group.group.prompt);
+  return remote_->generate(prompts, requests[0].options, policy_version, on_completion);
+}
+
+// This worker's groups; those with a paused completion have empty scores.
+std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGroup>& open,
+                                                       int64_t pause_after, int64_t policy_version,
+                                                       Rollout& rollout, const Say& say) {
+  const GrpoOptions& o = recipe_.grpo;
   // Where nothing can be paused a completion goes to the scorer the moment it ends; else it is not
   // known yet which groups will be scored now.
   const bool at_once = pause_after == 0;
@@ -185,12 +207,11 @@ std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGro
     const core::PhaseTimer timer(rollout.seconds, "sample");
     const size_t total = open.size() * static_cast<size_t>(o.num_generations);
     size_t done = 0;
-    groups = engine_.generate(std::move(requests),
-                              [&](size_t i, size_t j, const data::Completion& completion) {
-                                if (at_once)
-                                  scoring_.submit(i, j, open[i].group.prompt, completion);
-                                say(fmt::format("sampling {}/{}", ++done, total));
-                              });
+    groups = generate(open, pause_after, policy_version,
+                      [&](size_t i, size_t j, const data::Completion& completion) {
+                        if (at_once) scoring_.submit(i, j, open[i].group.prompt, completion);
+                        say(fmt::format("sampling {}/{}", ++done, total));
+                      });
   }
   const core::PhaseTimer timer(rollout.seconds, "score");
   if (!at_once) submit_ended(groups);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "recipes/stage.h"
 #include "rewards/scorer.h"
 #include "rollout/engine.h"
+#include "rollout/generator.h"
 
 namespace ponder::recipes {
 
@@ -32,9 +34,10 @@ struct OpenGroup {
 
 class GrpoRollout {
  public:
+  // Samples with the engine, or with the recipe's server, whose tokenizer is the policy's.
   // REQUIRES: all that is referred to outlives it.
-  GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, rollout::Engine& engine,
-              const rewards::Scorer& scorer, distributed::Group& group);
+  GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts, const policy::Tokenizer& tokenizer,
+              rollout::Engine& engine, const rewards::Scorer& scorer, distributed::Group& group);
 
   // The rollout of step `step`, sampled by the engine's weights, which are version
   // `policy_version`. With filter_groups, groups without signal are dropped and others sampled
@@ -61,12 +64,16 @@ class GrpoRollout {
                                             int64_t policy_version, Rollout& rollout,
                                             const Say& say);
   void submit_ended(const std::vector<data::Group>& groups);
+  std::vector<data::Group> generate(const std::vector<OpenGroup>& open, int64_t pause_after,
+                                    int64_t policy_version,
+                                    const rollout::OnCompletion& on_completion);
   void observe(const std::vector<data::ScoredGroup>& groups);
 
   const GrpoRecipe& recipe_;
   PromptSource& prompts_;
   rollout::Engine& engine_;
   distributed::Group& group_;
+  std::unique_ptr<rollout::Generator> remote_;  // where the recipe names a server
   rewards::ScoringPool scoring_;
   data::Difficulty difficulty_;
   std::vector<OpenGroup> paused_;

@@ -30,6 +30,23 @@ namespace {
 Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
   if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
+  if (recipe.rollout.is_remote() && recipe.grpo.temperature != 1) {
+    core::throw_user(
+        "grpo.temperature: servers (rollout.remote.base_url) give the log-probs of temperature 1, "
+        "against which a policy at {:g} cannot be corrected: set it to 1",
+        recipe.grpo.temperature);
+  }
+  if (recipe.rollout.is_remote() && recipe.grpo.partial_rollout_tokens > 0) {
+    core::throw_user(
+        "grpo.partial_rollout_tokens: a server (rollout.remote.base_url) cannot go on with a "
+        "paused "
+        "completion: set it to 0");
+  }
+  if (recipe.rollout.is_remote() && (recipe.grpo.keep_routing || recipe.grpo.keep_sampling_mask)) {
+    core::throw_user(
+        "grpo.keep_routing, grpo.keep_sampling_mask: a server (rollout.remote.base_url) does not "
+        "say how it sampled: leave them out");
+  }
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
                                            recipe.grpo.freeze_router, recipe.seed);
   if (recipe.grpo.keep_routing && loaded.model.routing_width() == 0) {
@@ -37,7 +54,7 @@ Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
                      recipe.model_name_or_path);
   }
   return Trainee(std::move(loaded.model), loaded.trained, recipe.model_name_or_path, recipe.reward,
-                 recipe.optimizer, group);
+                 recipe.optimizer, group, engine_options(recipe.rollout));
 }
 
 class GrpoStage : public Stage {
@@ -49,7 +66,7 @@ class GrpoStage : public Stage {
         prompts_(recipe.dataset, recipe.seed, trainee_.tokenizer,
                  trainee_.model.config().max_position_embeddings, recipe.model_name_or_path),
         reference_(recipe_.grpo, trainee_.model),
-        rollout_(recipe_, prompts_, trainee_.engine, trainee_.scorer, group),
+        rollout_(recipe_, prompts_, trainee_.tokenizer, trainee_.engine, trainee_.scorer, group),
         update_(recipe_, trainee_.model, trainee_.optimizer, reference_, group) {
     name_reward_weights();
     check_batch_arithmetic(recipe_, prompts_.size());
@@ -189,7 +206,8 @@ class GrpoStage : public Stage {
         add_reference(out.batch);
       }
     }
-    const bool stale = o.one_step_off || o.partial_rollout_tokens > 0;
+    const bool stale =
+        o.one_step_off || o.partial_rollout_tokens > 0 || recipe_.rollout.is_remote();
     if (!o.loss.correct_sampler && !stale) return out;
     const core::PhaseTimer timer(seconds, "old_logprobs");
     out.batch.sampling_logprobs = out.batch.old_logprobs;

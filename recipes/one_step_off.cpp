@@ -20,9 +20,9 @@ OneStepOff::OneStepOff(const GrpoRecipe& recipe, PromptSource& prompts, const Tr
                        const distributed::Group& group)
     : trained_(trainee.model),
       sampler_(trainee.model.frozen_copy()),
-      engine_(sampler_, trainee.tokenizer, {}),
+      engine_(sampler_, trainee.tokenizer, engine_options(recipe.rollout)),
       group_(group.another("sampler")),
-      rollout_(recipe, prompts, engine_, trainee.scorer, group_) {}
+      rollout_(recipe, prompts, trainee.tokenizer, engine_, trainee.scorer, group_) {}
 
 OneStepOff::~OneStepOff() {
   if (under_way_.valid()) under_way_.wait();

@@ -43,6 +43,7 @@ void bind(core::Binder& b, GrpoRecipe& r) {
   b.table("dataset", r.dataset);
   b.table("reward", r.reward);
   b.table("grpo", r.grpo);
+  b.table("rollout", r.rollout);
   b.table("training", r.training);
   b.table("optimizer", r.optimizer);
   b.table("eval", r.eval);

@@ -12,6 +12,7 @@
 #include "policy/optimizer.h"
 #include "recipes/dataset_options.h"
 #include "recipes/grpo_options.h"
+#include "recipes/rollout_options.h"
 #include "rewards/scorer.h"
 
 namespace ponder::recipes {
@@ -53,6 +54,7 @@ struct GrpoRecipe {
   DatasetOptions dataset;
   rewards::RewardOptions reward;
   GrpoOptions grpo;
+  RolloutOptions rollout;
   TrainingOptions training;
   policy::OptimizerOptions optimizer;
   EvalOptions eval;

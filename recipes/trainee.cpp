@@ -29,13 +29,14 @@ TrainedModel load_trained_model(const std::filesystem::path& folder, const Train
 
 Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
                  const std::filesystem::path& its_folder, const rewards::RewardOptions& reward,
-                 const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group)
+                 const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group,
+                 const rollout::EngineOptions& engine_options)
     : folder(its_folder),
       group(its_group),
       model(std::move(its_model)),
       tokenizer(policy::Tokenizer::from_folder(its_folder)),
       scorer(reward, load_reward_model),
-      engine(model, tokenizer, {}),
+      engine(model, tokenizer, engine_options),
       optimizer(trained, optimizer_options, &group) {
   policy::check_tokenizer_fits(tokenizer, model.config(), folder);
   policy::check_can_end(model.config(), folder);

@@ -35,7 +35,8 @@ struct Trainee {
   // the trainee. Throws UserError where tokenizer and model do not fit.
   Trainee(policy::Model its_model, const std::vector<policy::Parameter>& trained,
           const std::filesystem::path& folder, const rewards::RewardOptions& reward,
-          const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group);
+          const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group,
+          const rollout::EngineOptions& engine_options = {});
 
   // Greedy and sampled metrics of `held_out`, shared among the workers; none where there are no
   // problems.

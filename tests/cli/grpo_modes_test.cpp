@@ -197,6 +197,28 @@ TEST(EveryState, GoesOnExactlyAfterKillNineAtRandomPoints) {
   EXPECT_GT(records.back().metrics.at("curriculum/prompts"), 0);
 }
 
+TEST(Speculation, ChangesNoMetricOfARun) {
+  const test::TempDir folder;
+  const fs::path plain = folder.path() / "plain", guessing = folder.path() / "guessing";
+  trained(plain, {"grpo.max_steps=2"});
+  const auto records = trained(guessing, {"grpo.max_steps=2", "rollout.speculation=prompt_lookup",
+                                          "rollout.guess_running_max=16", "rollout.kv_cache_mb=2"});
+  double guessed = 0;
+  for (const core::StepRecord& record : records)
+    guessed += record.metrics.at("speculation/guessed_tokens");
+  EXPECT_GT(guessed, 0);
+  EXPECT_EQ(test::read_text(guessing / "checkpoints/2/model.safetensors"),
+            test::read_text(plain / "checkpoints/2/model.safetensors"));
+}
+
+TEST(Speculation, ByModulesThatTheModelLacksIsRefused) {
+  const test::TempDir folder;
+  const test::Outcome outcome =
+      test::run(test::small_run(folder.path() / "run", {"rollout.speculation=mtp"}));
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("no module"));
+}
+
 TEST(KlInReward, LeavesTheLossWithoutKl) {
   const test::TempDir folder;
   for (const char* estimator : {"rloo", "reinforce_plus_plus", "reinforce_plus_plus_baseline"}) {

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
@@ -149,6 +150,27 @@ def ponder_as_client(server):
     assert wrong.returncode == 2 and "there is no model" in wrong.stderr, wrong.stderr
 
 
+def samples_for_training(server):
+    with tempfile.TemporaryDirectory() as place:
+        run = os.path.join(place, "run")
+        words = [PONDER, "train", "recipes/r1_zero_tiny.toml", "--run", run, "grpo.max_steps=2", "grpo.prompts_per_step=2",
+                 "grpo.num_generations=4", "grpo.max_completion_length=24", "eval.num_prompts=0",
+                 f"rollout.remote.base_url=http://127.0.0.1:{server.port}/v1", "rollout.remote.model=tiny"]
+        done = subprocess.run(words, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with open(os.path.join(run, "metrics.jsonl")) as file:
+            first, second = map(json.loads, file)
+        # The server's weights are those that the run began with.
+        name = "sampling/sampling_logp_difference/max"
+        assert first[name] <= 1e-5 < second[name], (first[name], second[name])
+        assert "sampling/importance_sampling_ratio/mean" in first
+        for wrong, told in (("grpo.temperature=0.5", "log-probs of temperature 1"), ("grpo.partial_rollout_tokens=5", "paused"),
+                            ("rollout.remote.api_key_env=NO_SUCH_KEY", "NO_SUCH_KEY is not set"),
+                            ("rollout.remote.base_url=ftp://x", "expected http://")):
+            done = subprocess.run([*words, wrong, "--run", os.path.join(place, "wrong")], capture_output=True, text=True)
+            assert done.returncode == 2 and told in done.stderr, (wrong, done.stderr)
+
+
 def wrong_requests(server):
     client = server.client
     create = lambda **words: client.completions.create(**{"model": "tiny", "prompt": PROMPT, **words})
@@ -235,6 +257,7 @@ with Served("--max-body-mb", "1") as running:
     completions(running)
     chats(running)
     ponder_as_client(running)
+    samples_for_training(running)
     wrong_requests(running)
     hostile_clients(running)
 assert running.status == 0

@@ -78,7 +78,8 @@ struct TenSteps {
       PromptSource(recipe.dataset, 1, trainee.tokenizer,
                    trainee.model.config().max_position_embeddings, recipe.model_name_or_path);
   Reference reference = Reference(recipe.grpo, trainee.model);
-  GrpoRollout rollout = GrpoRollout(recipe, prompts, trainee.engine, trainee.scorer, alone);
+  GrpoRollout rollout =
+      GrpoRollout(recipe, prompts, trainee.tokenizer, trainee.engine, trainee.scorer, alone);
   GrpoUpdate update = GrpoUpdate(recipe, trainee.model, trainee.optimizer, reference, alone);
   test::TempDir dumps;
 
