@@ -44,6 +44,7 @@ TEST(Torchrun, RestartsTheJobAfterAKillAndItGoesOnWithTheSameBits) {
                                     "2",
                                     "--max-restarts",
                                     "1"};
+  words.push_back("--");  // else torchrun takes --run for its own --run-path
   append(words, worker_run(run));
   test::Process job(words);
   ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
