@@ -134,10 +134,41 @@ std::vector<OpenGroup> GrpoRollout::begin(std::vector<data::Prompt> prompts, int
 
 namespace {
 
+bool is_paused(const data::Completion& completion) {
+  return completion.finish_reason == data::FinishReason::kPaused;
+}
+
 bool is_paused(const data::Group& group) {
   return std::any_of(group.completions.begin(), group.completions.end(),
-                     [](const auto& c) { return c.finish_reason == data::FinishReason::kPaused; });
+                     [](const data::Completion& c) { return is_paused(c); });
 }
+
+// Where completions can be paused, a group goes to the scorer when the last of its completions has
+// ended: before, it is not known whether it will be scored in this step.
+class EndedGroups {
+ public:
+  EndedGroups(const std::vector<OpenGroup>& open, size_t samples) {
+    for (const OpenGroup& group : open) {
+      completions_.push_back(group.group.completions);
+      completions_.back().resize(samples);
+      const auto paused =
+          std::count_if(group.group.completions.begin(), group.group.completions.end(),
+                        [](const data::Completion& c) { return is_paused(c); });
+      left_.push_back(group.group.completions.empty() ? samples : static_cast<size_t>(paused));
+    }
+  }
+
+  // Sample j of group i has stopped; all of the group's where it was the last to end, else nullptr.
+  const std::vector<data::Completion>* add(size_t i, size_t j, const data::Completion& completion) {
+    if (is_paused(completion)) return nullptr;
+    completions_[i][j] = completion;
+    return --left_[i] == 0 ? &completions_[i] : nullptr;
+  }
+
+ private:
+  std::vector<std::vector<data::Completion>> completions_;  // [groups][samples]
+  std::vector<size_t> left_;                                // of each group, not ended
+};
 
 }  // namespace
 
@@ -197,46 +228,31 @@ std::vector<data::Group> GrpoRollout::generate(const std::vector<OpenGroup>& ope
 std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGroup>& open,
                                                        int64_t pause_after, int64_t policy_version,
                                                        Rollout& rollout, const Say& say) {
-  const GrpoOptions& o = recipe_.grpo;
-  // Where nothing can be paused a completion goes to the scorer the moment it ends; else it is not
-  // known yet which groups will be scored now.
-  const bool at_once = pause_after == 0;
-  if (at_once) scoring_.start(open.size(), o.num_generations);
+  const auto samples = static_cast<size_t>(recipe_.grpo.num_generations);
+  scoring_.start(open.size(), samples);
+  EndedGroups ended(open, samples);
   std::vector<data::Group> groups;
   {
     const core::PhaseTimer timer(rollout.seconds, "sample");
-    const size_t total = open.size() * static_cast<size_t>(o.num_generations);
     size_t done = 0;
     groups = generate(open, pause_after, policy_version,
                       [&](size_t i, size_t j, const data::Completion& completion) {
-                        if (at_once) scoring_.submit(i, j, open[i].group.prompt, completion);
-                        say(fmt::format("sampling {}/{}", ++done, total));
+                        const data::Prompt& prompt = open[i].group.prompt;
+                        if (pause_after == 0) {
+                          scoring_.submit(i, j, prompt, completion);
+                        } else if (const auto* all = ended.add(i, j, completion)) {
+                          for (size_t k = 0; k < samples; ++k)
+                            scoring_.submit(i, k, prompt, (*all)[k]);
+                        }
+                        say(fmt::format("sampling {}/{}", ++done, open.size() * samples));
                       });
   }
   const core::PhaseTimer timer(rollout.seconds, "score");
-  if (!at_once) submit_ended(groups);
   std::vector<std::vector<data::Score>> scores = scoring_.finish();
   std::vector<data::ScoredGroup> scored;
-  size_t next = 0;
-  for (data::Group& group : groups) {
-    const bool paused = !at_once && is_paused(group);
-    auto its_scores =
-        paused ? std::vector<data::Score>(group.completions.size()) : std::move(scores[next++]);
-    scored.emplace_back(std::move(group), std::move(its_scores));
-  }
+  for (size_t i = 0; i < groups.size(); ++i)
+    scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
   return scored;
-}
-
-void GrpoRollout::submit_ended(const std::vector<data::Group>& groups) {
-  const auto ended = groups.size() - std::count_if(groups.begin(), groups.end(), is_paused);
-  scoring_.start(ended, recipe_.grpo.num_generations);
-  size_t next = 0;
-  for (const data::Group& group : groups) {
-    if (is_paused(group)) continue;
-    for (size_t j = 0; j < group.completions.size(); ++j)
-      scoring_.submit(next, j, group.prompt, group.completions[j]);
-    ++next;
-  }
 }
 
 // A task's problems never come again: only a dataset's prompts are kept account of.

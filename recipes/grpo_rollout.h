@@ -63,7 +63,6 @@ class GrpoRollout {
   std::vector<data::ScoredGroup> sample_own(const std::vector<OpenGroup>& open, int64_t pause_after,
                                             int64_t policy_version, Rollout& rollout,
                                             const Say& say);
-  void submit_ended(const std::vector<data::Group>& groups);
   std::vector<data::Group> generate(const std::vector<OpenGroup>& open, int64_t pause_after,
                                     int64_t policy_version,
                                     const rollout::OnCompletion& on_completion);

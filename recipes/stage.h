@@ -24,8 +24,8 @@ using WriteCheckpoint = std::function<void(const std::filesystem::path& folder)>
 // What the loop lends to a step. Of several workers only rank 0 writes: the others' paths are
 // empty.
 struct StepContext {
-  std::filesystem::path completions_file;  // gets what a person may want to read later
-  std::filesystem::path dumps_folder;      // gets what a failed update needs to be replayed
+  std::filesystem::path completions_file = {};  // gets what a person may want to read later
+  std::filesystem::path dumps_folder = {};      // gets what a failed update needs to be replayed
   Say say;
   // To be called before the weights first change: until then the checkpoint of the step before may
   // still be on its way to the disk.

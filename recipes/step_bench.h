@@ -11,8 +11,8 @@
 namespace ponder::recipes {
 
 struct StepBenchOptions {
-  std::filesystem::path model;  // a Hugging Face folder; its tokenizer is not needed
-  bool bf16 = true;             // weights in bfloat16 with float32 masters, else float32
+  std::filesystem::path model = {};  // a Hugging Face folder; its tokenizer is not needed
+  bool bf16 = true;                  // weights in bfloat16 with float32 masters, else float32
   bool gradient_checkpointing = false;
   int64_t sequences = 64;     // in one optimizer update
   int64_t mean_length = 192;  // tokens

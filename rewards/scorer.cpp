@@ -267,6 +267,10 @@ std::vector<std::vector<data::Score>> ScoringPool::finish() {
   std::vector<std::vector<data::Score>> out;
   for (auto& group : scores_) {
     out.emplace_back();
+    if (std::none_of(group.begin(), group.end(), [](const auto& s) { return s.has_value(); })) {
+      out.back().resize(group.size());
+      continue;
+    }
     for (auto& score : group) {
       PONDER_CHECK(score.has_value(), "[ScoringPool] sample {} of prompt {} was never submitted",
                    out.back().size(), out.size() - 1);

@@ -92,8 +92,9 @@ class ScoringPool {
   // Copies prompt and completion; returns at once.
   void submit(size_t prompt_index, size_t sample_index, const data::Prompt& prompt,
               const data::Completion& completion);
-  // Waits for all that was submitted and gives their scores. Throws InternalError if one was never
-  // submitted, RunError when the share of failures passes the scorer's limit (failures.h).
+  // Waits for all that was submitted and gives their scores; empty ones for a prompt of which nothing
+  // was. Throws InternalError where a prompt's samples were submitted in part, RunError when the
+  // share of failures passes the scorer's limit (failures.h).
   std::vector<std::vector<data::Score>> finish();
 
  private:
