@@ -153,10 +153,10 @@ def ponder_as_client(server):
 def samples_for_training(server):
     with tempfile.TemporaryDirectory() as place:
         run = os.path.join(place, "run")
-        words = [PONDER, "train", "recipes/r1_zero_tiny.toml", "--run", run, "grpo.max_steps=2", "grpo.prompts_per_step=2",
+        words = [PONDER, "train", "recipes/r1_zero_tiny.toml", "grpo.max_steps=2", "grpo.prompts_per_step=2",
                  "grpo.num_generations=4", "grpo.max_completion_length=24", "eval.num_prompts=0",
                  f"rollout.remote.base_url=http://127.0.0.1:{server.port}/v1", "rollout.remote.model=tiny"]
-        done = subprocess.run(words, capture_output=True, text=True)
+        done = subprocess.run([*words, "--run", run], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         with open(os.path.join(run, "metrics.jsonl")) as file:
             first, second = map(json.loads, file)
