@@ -108,6 +108,6 @@ if a.tiny and "tiny" not in a.skip:
     for beta in ("0", "0.04"):
         page += grpo_table(f"A GRPO step of a 5 M DeepSeek-V3, 32 × 8, float32, {'with a reference' if beta != '0' else 'no reference'}", a.tiny,
                            ["--bf16", "false", "--prompts", "32", "--prompt-tokens", "32", "--new-tokens", "64", "--spread", "1",
-                            "--beta", beta, "--train-tokens-max", "8192"], "fp32", "32")
+                            "--beta", beta, "--train-tokens-max", "3072"], "fp32", "32")
 with open(a.out, "w") as out:
     out.write("\n".join(page))
