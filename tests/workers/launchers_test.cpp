@@ -19,7 +19,8 @@ using ::testing::IsEmpty;
 
 // The run that nobody disturbs, by `ponder train --workers 2`.
 fs::path undisturbed(const test::TempDir& folder, const std::vector<std::string>& more) {
-  const fs::path run = folder.path() / "undisturbed";
+  const auto* test = testing::UnitTest::GetInstance()->current_test_info();
+  const fs::path run = folder.path() / ("undisturbed-" + std::string(test->name()));
   std::vector<std::string> words = {"--workers", "2"};
   words.insert(words.end(), more.begin(), more.end());
   const test::Outcome outcome = test::run(worker_run(run, words));
