@@ -140,8 +140,8 @@ fs::path RunFolder::evaluation_file(int64_t step) const {
   return dir_ / "evaluations" / fmt::format("{:06}.jsonl", step);
 }
 
-fs::path RunFolder::checkpoint(int64_t step) const {
-  return dir_ / "checkpoints" / std::to_string(step);
+fs::path RunFolder::checkpoint(const fs::path& dir, int64_t step) {
+  return dir / "checkpoints" / std::to_string(step);
 }
 
 int64_t RunFolder::latest_step() const {

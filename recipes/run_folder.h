@@ -23,7 +23,9 @@ class RunFolder {
   const std::filesystem::path& dir() const { return dir_; }
   std::filesystem::path completions_file(int64_t step) const;
   std::filesystem::path evaluation_file(int64_t step) const;
-  std::filesystem::path checkpoint(int64_t step) const;
+  std::filesystem::path checkpoint(int64_t step) const { return checkpoint(dir_, step); }
+  // The same of a folder that another process has open.
+  static std::filesystem::path checkpoint(const std::filesystem::path& dir, int64_t step);
 
   // The step of checkpoints/latest; without that link the newest checkpoint's (the run was killed
   // before it could set it); 0 where there is no checkpoint. Throws UserError where `latest` is

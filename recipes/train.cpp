@@ -165,7 +165,7 @@ int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& g
   const std::unique_ptr<Stage> stage = recipe.make(group);
   const Place place = open_place(recipe, request, group);
   log.move_to(place.dir);
-  if (place.resumed > 0) stage->restore(place.dir / "checkpoints" / std::to_string(place.resumed));
+  if (place.resumed > 0) stage->restore(RunFolder::checkpoint(place.dir, place.resumed));
   const int64_t total = stage->num_steps();
   const LoopOptions options{.resumed = place.resumed,
                             .last = std::min(total, request.stop_at_step.value_or(total)),

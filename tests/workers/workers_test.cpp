@@ -40,6 +40,9 @@ class Workers : public ::testing::Test {
   }
   static fs::path other(const std::string& name) { return folder_->path() / name; }
   static fs::path of(int workers) { return other(fmt::format("of{}", workers)); }
+  // Trains with these options on one worker and on several, into NAME1 and NAME<workers>.
+  static void expect_same_on(int workers, const std::string& name,
+                             const std::vector<std::string>& more);
 
   static test::TempDir* folder_;
   static test::Outcome* outcome_;
@@ -58,6 +61,16 @@ void expect_same_curve(const fs::path& run, const fs::path& one) {
           << name << " of step " << found[i].step;
     }
   }
+}
+
+void Workers::expect_same_on(int workers, const std::string& name,
+                             const std::vector<std::string>& more) {
+  const auto run = [&](int count) { return other(name + std::to_string(count)); };
+  for (const int count : {1, workers}) {
+    const test::Outcome outcome = test::run(words(run(count), count, more));
+    ASSERT_EQ(outcome.status, 0) << outcome.err;
+  }
+  expect_same_curve(run(workers), run(1));
 }
 
 TEST_F(Workers, AnyNumberGivesTheSameRun) {
@@ -157,11 +170,7 @@ TEST_F(Workers, ASignalToOneWorkerStopsAllOfThem) {
 
 TEST_F(Workers, OneStepOffSamplesBesideTheTraining) {
   const std::vector<std::string> more = {"grpo.one_step_off=true"};
-  const fs::path one = other("off1"), two = other("off2");
-  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
-  const test::Outcome outcome = test::run(words(two, 2, more));
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
-  expect_same_curve(two, one);
+  expect_same_on(2, "off", more);
 }
 
 TEST_F(Workers, PartialRolloutsFiltersAndMiniBatchesAreShared) {
@@ -169,12 +178,7 @@ TEST_F(Workers, PartialRolloutsFiltersAndMiniBatchesAreShared) {
       "grpo.partial_rollout_tokens=20",           "grpo.filter_groups.enable=true",
       "grpo.filter_groups.max_num_gen_batches=3", "grpo.steps_per_generation=2",
       "grpo.loss.top_entropy_quantile=0.5",       "grpo.train_tokens_max=200"};
-  const fs::path one = other("all1"), three = other("all3");
-  const test::Outcome alone = test::run(words(one, 1, more));
-  ASSERT_EQ(alone.status, 0) << alone.err;
-  const test::Outcome outcome = test::run(words(three, 3, more));
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
-  expect_same_curve(three, one);
+  expect_same_on(3, "all", more);
 }
 
 TEST_F(Workers, Bfloat16WithMastersAgreesAsFarAsItsSumsDo) {
@@ -192,21 +196,13 @@ TEST_F(Workers, Bfloat16WithMastersAgreesAsFarAsItsSumsDo) {
 TEST_F(Workers, MasksAndRoutingThatSamplingKeptTravelToo) {
   const std::vector<std::string> more = {"grpo.keep_sampling_mask=true", "grpo.keep_routing=true",
                                          "grpo.top_p=0.9", "grpo.max_steps=2"};
-  const fs::path one = other("kept1"), two = other("kept2");
-  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
-  const test::Outcome outcome = test::run(words(two, 2, more));
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
-  expect_same_curve(two, one);
+  expect_same_on(2, "kept", more);
 }
 
 TEST_F(Workers, AdaptersAloneAreSummed) {
   const std::vector<std::string> more = {"training.use_peft=true", "grpo.max_steps=2"};
-  const fs::path one = other("lora1"), two = other("lora2");
-  ASSERT_EQ(test::run(words(one, 1, more)).status, 0);
-  const test::Outcome outcome = test::run(words(two, 2, more));
-  ASSERT_EQ(outcome.status, 0) << outcome.err;
-  expect_same_curve(two, one);
-  EXPECT_TRUE(fs::exists(two / "checkpoints/2/adapter/adapter_model.safetensors"));
+  expect_same_on(2, "lora", more);
+  EXPECT_TRUE(fs::exists(other("lora2") / "checkpoints/2/adapter/adapter_model.safetensors"));
 }
 
 // Documents are dealt, experts' loads and losses summed.
