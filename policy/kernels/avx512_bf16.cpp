@@ -59,26 +59,10 @@ void int8_band(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y, 
 
 void vnni_linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
                       int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
-  const int64_t panel = num_rows <= 3 ? end - begin : std::max<int64_t>(8, kPanelBytes / k / 8 * 8);
-  const int64_t bands = (num_rows + 2) / 3;
-  for (int64_t from = begin; from < end; from += panel) {
-    const int64_t to = std::min(from + panel, end), bytes = num_rows <= 3 ? 0 : panel * k;
-    for (int64_t band = 0; band < bands; ++band) {
-      const int64_t i = 3 * band;
-      const Ahead ahead(w + to * k, bytes, band, bands, (to - from) / 8);
-      int32_t* out = y + i * y_stride;
-      switch (num_rows - i) {
-        case 1:
-          int8_band<1>(x + i, w, k, out, y_stride, from, to, ahead);
-          break;
-        case 2:
-          int8_band<2>(x + i, w, k, out, y_stride, from, to, ahead);
-          break;
-        default:
-          int8_band<3>(x + i, w, k, out, y_stride, from, to, ahead);
-      }
-    }
-  }
+  walk_panels(w, k, num_rows, begin, end,
+              [&](auto rows, int64_t i, int64_t from, int64_t to, const Ahead& ahead) {
+                int8_band<rows>(x + i, w, k, y + i * y_stride, y_stride, from, to, ahead);
+              });
 }
 
 }  // namespace
