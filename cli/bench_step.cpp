@@ -73,6 +73,10 @@ void add_bench_step(CLI::App& bench, int& status) {
       ->capture_default_str();
   verb->add_option("--gradient-checkpointing", o->gradient_checkpointing, "less memory, more work")
       ->capture_default_str();
+  verb->add_option("--adam-moments-dtype", o->moments, "of bfloat16 weights: float32, bfloat16")
+      ->transform(CLI::Transformer(std::map<std::string, policy::MomentsDtype>{
+          {"float32", policy::MomentsDtype::kFloat32},
+          {"bfloat16", policy::MomentsDtype::kBFloat16}}));
   verb->add_option("--sequences", o->sequences, "in one optimizer update")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -135,6 +139,7 @@ void add_bench_step(CLI::App& bench, int& status) {
     g->model = o->model;
     g->bf16 = o->bf16;
     g->gradient_checkpointing = o->gradient_checkpointing;
+    g->moments = o->moments;
     g->spread = o->spread;
     g->train_tokens_max = o->train_tokens_max;
     g->repetitions = o->repetitions;

@@ -15,17 +15,6 @@ void dgemm_(const char* trans_a, const char* trans_b, const int* m, const int* n
 namespace ponder::policy {
 namespace {
 
-// oneDNN's kernels, which LibTorch hands out on x86 from AVX2 on; on Zen they are 2.5 times as fast
-// as MKL's sgemm.
-bool have_kernels() {
-#if defined(__x86_64__)
-  static const bool have = __builtin_cpu_supports("avx2");
-  return have;
-#else
-  return false;
-#endif
-}
-
 // Row-major c = a b is column-major c^T = b^T a^T.
 template <typename T, typename Gemm>
 void blas(Gemm gemm, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, const T* b,
@@ -39,9 +28,20 @@ void blas(Gemm gemm, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, c
 
 }  // namespace
 
+// oneDNN's kernels, which LibTorch hands out on x86 from AVX2 on; on Zen they are 2.5 times as fast
+// as MKL's sgemm.
+bool block_gemm_is_fast() {
+#if defined(__x86_64__)
+  static const bool have = __builtin_cpu_supports("avx2");
+  return have;
+#else
+  return false;
+#endif
+}
+
 void block_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                 int64_t ldb, float* c, int64_t ldc, bool add) {
-  if (have_kernels()) {
+  if (block_gemm_is_fast()) {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
   } else {
     blas(sgemm_, m, n, k, a, lda, b, ldb, c, ldc, add);

@@ -13,4 +13,7 @@ void block_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, co
 void block_gemm(int64_t m, int64_t n, int64_t k, const double* a, int64_t lda, const double* b,
                 int64_t ldb, double* c, int64_t ldc, bool add);
 
+// Whether float32 goes through kernels that beat BLAS on one thread; false: through BLAS.
+bool block_gemm_is_fast();
+
 }  // namespace ponder::policy

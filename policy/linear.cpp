@@ -3,14 +3,14 @@
 #include <ATen/ATen.h>
 
 #include "policy/fp8.h"
+#include "policy/product.h"
 
 namespace ponder::policy {
 
 at::Tensor Linear::operator()(const at::Tensor& x) const {
-  const auto added = bias.defined() ? c10::optional<at::Tensor>(bias) : c10::nullopt;
   if (adapter && at::GradMode::is_enabled()) {
-    const at::Tensor narrow = at::linear(x, adapter->a);
-    return at::linear(x, weight, added).add(at::linear(narrow, adapter->b), adapter->scaling);
+    const at::Tensor narrow = linear_map(x, adapter->a);
+    return linear_map(x, weight, bias).add(linear_map(narrow, adapter->b), adapter->scaling);
   }
   if (precision != LinearPrecision::kAsStored) {
     const at::Tensor product =
@@ -19,7 +19,7 @@ at::Tensor Linear::operator()(const at::Tensor& x) const {
             : at::linear(x.to(at::kBFloat16), matrix().to(at::kBFloat16)).to(x.scalar_type());
     return bias.defined() ? product + bias : product;
   }
-  return at::linear(x, matrix(), added);
+  return linear_map(x, matrix(), bias);
 }
 
 }  // namespace ponder::policy

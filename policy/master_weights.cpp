@@ -18,13 +18,31 @@ constexpr int64_t kGrainElements = 1 << 14;
 
 struct AdamFactors {
   float decay, beta1, beta2, grad_scale, step_size, second_scale, epsilon;
+  uint32_t seed;  // of the rounding of bfloat16 moments
 };
+
+// 32 well-mixed bits of a place (the finalizer of MurmurHash3).
+PONDER_INLINE uint32_t mixed(uint32_t x) {
+  x = (x ^ (x >> 16)) * 0x85EBCA6BU;
+  x = (x ^ (x >> 13)) * 0xC2B2AE35U;
+  return x ^ (x >> 16);
+}
+
+PONDER_INLINE void store_moment(float& to, float x, uint32_t) {
+  to = x;
+}
+// Up where `chance`, 16 bits, exceeds what is cut off.
+PONDER_INLINE void store_moment(c10::BFloat16& to, float x, uint32_t chance) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  to.x = static_cast<uint16_t>((bits + chance) >> 16);
+}
 
 // A master is parameter bits << 16 plus the signed low half; rounding to nearest (ties upwards) is
 // the split of its bits at +0x8000, which keeps the low half within int16.
-template <typename G>
-PONDER_SIMD void update_range(uint16_t* high, int16_t* low, float* m, float* v, const G* grad,
-                              const AdamFactors& f, int64_t begin, int64_t end) {
+template <typename M, typename G>
+PONDER_SIMD void update_range(uint16_t* high, int16_t* low, M* exp_avg, M* exp_avg_sq,
+                              const G* grad, const AdamFactors& f, int64_t begin, int64_t end) {
 #pragma omp simd
   for (int64_t i = begin; i < end; ++i) {
     const uint32_t bits = (static_cast<uint32_t>(high[i]) << 16) +
@@ -32,9 +50,13 @@ PONDER_SIMD void update_range(uint16_t* high, int16_t* low, float* m, float* v, 
     float w;
     std::memcpy(&w, &bits, sizeof w);
     const float g = simd::load(grad[i]) * f.grad_scale;
-    m[i] = m[i] + (1.0F - f.beta1) * (g - m[i]);
-    v[i] = f.beta2 * v[i] + (1.0F - f.beta2) * g * g;
-    w = w * f.decay - f.step_size * m[i] / (std::sqrt(v[i]) * f.second_scale + f.epsilon);
+    const float m_before = simd::load(exp_avg[i]);
+    const float m = m_before + (1.0F - f.beta1) * (g - m_before);
+    const float v = f.beta2 * simd::load(exp_avg_sq[i]) + (1.0F - f.beta2) * g * g;
+    const uint32_t chance = mixed(static_cast<uint32_t>(i) ^ f.seed);
+    store_moment(exp_avg[i], m, chance & 0xFFFFU);
+    store_moment(exp_avg_sq[i], v, chance >> 16);
+    w = w * f.decay - f.step_size * m / (std::sqrt(v) * f.second_scale + f.epsilon);
     uint32_t updated;
     std::memcpy(&updated, &w, sizeof updated);
     const uint32_t upper = (updated + 0x8000U) >> 16;
@@ -140,20 +162,27 @@ void master_adamw_(const at::Tensor& parameter, const MasterState& state, const 
       .grad_scale = static_cast<float>(step.grad_scale),
       .step_size = static_cast<float>(step.learning_rate / step.bias_correction1),
       .second_scale = static_cast<float>(1.0 / std::sqrt(step.bias_correction2)),
-      .epsilon = static_cast<float>(step.epsilon)};
+      .epsilon = static_cast<float>(step.epsilon),
+      .seed = mixed(static_cast<uint32_t>(step.count))};
   auto* high = reinterpret_cast<uint16_t*>(parameter.data_ptr<c10::BFloat16>());
   auto* low = state.low.data_ptr<int16_t>();
-  float *m = state.exp_avg.data_ptr<float>(), *v = state.exp_avg_sq.data_ptr<float>();
   const at::Tensor dense = grad.contiguous();
-  const auto run = [&](const auto* g) {
+  const auto run = [&](auto* m, auto* v, const auto* g) {
     at::parallel_for(0, parameter.numel(), kGrainElements, [&](int64_t begin, int64_t end) {
       update_range(high, low, m, v, g, factors, begin, end);
     });
   };
-  if (dense.scalar_type() == at::kFloat)
-    run(dense.const_data_ptr<float>());
+  const auto with_gradient = [&](auto* m, auto* v) {
+    if (dense.scalar_type() == at::kFloat)
+      run(m, v, dense.const_data_ptr<float>());
+    else
+      run(m, v, dense.const_data_ptr<c10::BFloat16>());
+  };
+  const at::Tensor &m = state.exp_avg, &v = state.exp_avg_sq;
+  if (m.scalar_type() == at::kFloat)
+    with_gradient(m.data_ptr<float>(), v.data_ptr<float>());
   else
-    run(dense.const_data_ptr<c10::BFloat16>());
+    with_gradient(m.data_ptr<c10::BFloat16>(), v.data_ptr<c10::BFloat16>());
 }
 
 at::Tensor master_weights(const at::Tensor& parameter, const at::Tensor& low) {

@@ -48,20 +48,25 @@ class GradientSum {
 // AdamW's state of one bfloat16 parameter.
 struct MasterState {
   at::Tensor low;      // int16, the parameter's shape: master bits = (parameter bits << 16) + low
-  at::Tensor exp_avg;  // float32
-  at::Tensor exp_avg_sq;  // float32
+  at::Tensor exp_avg;  // float32 or bfloat16
+  at::Tensor exp_avg_sq;  // the same
 };
 
 // What one update needs beside tensors: AdamW (arXiv:1711.05101) algorithm 2 with the bias
 // corrections 1 - beta^t as arguments.
 struct AdamStep {
+  int64_t count = 1;  // of updates with this one: bfloat16 moments are rounded with it
   double learning_rate, beta1, beta2, epsilon, weight_decay;
   double bias_correction1, bias_correction2;
   double grad_scale;  // gradients are multiplied by this first (clipping)
 };
 
 // One fused pass over the parameter's memory: gradient (bfloat16 or float32) in, master, moments
-// and the rounded parameter out, in place.
+// and the rounded parameter out, in place. bfloat16 moments are computed in float32 and rounded up
+// or down with the probability that makes the mean right (arXiv:1502.02551): to the nearest they
+// would not move where 1 - beta2 of a change is below bfloat16's last digit. The chance is a hash
+// of `count` and the weight's place: the same bits again after a resume and with any number of
+// threads.
 void master_adamw_(const at::Tensor& parameter, const MasterState& state, const at::Tensor& grad,
                    const AdamStep& step);
 

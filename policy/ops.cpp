@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "policy/product.h"
 #include "policy/row_kernels.h"
 
 namespace ponder::policy {
@@ -181,14 +182,14 @@ struct SwigluLinear : Function<SwigluLinear> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate, const at::Tensor& up,
                             const at::Tensor& weight) {
     ctx->save_for_backward({gate, up, weight});
-    return at::linear(swiglu_of(gate, up), weight);
+    return product(swiglu_of(gate, up), weight.t());
   }
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor &gate = saved[0], &up = saved[1], &weight = saved[2];
     at::Tensor dweight;
-    if (ctx->needs_input_grad(2)) dweight = at::mm(grads[0].t(), swiglu_of(gate, up));
-    variable_list out = swiglu_gradients(gate, up, at::mm(grads[0], weight));
+    if (ctx->needs_input_grad(2)) dweight = product(grads[0].t(), swiglu_of(gate, up));
+    variable_list out = swiglu_gradients(gate, up, product(grads[0], weight));
     out.push_back(dweight);
     return out;
   }

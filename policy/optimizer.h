@@ -17,6 +17,7 @@
 namespace ponder::policy {
 
 enum class Schedule { kConstant, kLinear, kCosine };
+enum class MomentsDtype { kFloat32, kBFloat16 };
 
 // TRL's (Hugging Face TrainingArguments') names and defaults, but for learning_rate_end and
 // decay_start.
@@ -31,6 +32,9 @@ struct OptimizerOptions {
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
   double max_grad_norm = 1.0;  // 0: no clipping
+  // Of bfloat16 parameters. DeepSeek-V3 kept its moments in bfloat16 (arXiv:2412.19437, 3.3.3): 4
+  // bytes a weight less.
+  MomentsDtype adam_moments_dtype = MomentsDtype::kFloat32;
 };
 void bind(core::Binder& b, OptimizerOptions& options);
 
@@ -41,7 +45,7 @@ double learning_rate_at(const OptimizerOptions& options, int64_t update, int64_t
 
 // AdamW (arXiv:1711.05101) over a model's trainable parameters. float32 parameters go through
 // LibTorch's fused kernel; bfloat16 parameters have float32 masters (master_weights.h) and float32
-// moments, and their gradients are added up in float32 over micro-batches.
+// or bfloat16 moments, and their gradients are added up in float32 over micro-batches.
 //
 // On several workers (all make the same calls in the same order) gradients are summed over them,
 // each parameter's state is kept by one worker alone, which makes its update and hands it to the
@@ -49,7 +53,8 @@ double learning_rate_at(const OptimizerOptions& options, int64_t update, int64_t
 // without a group.
 class AdamW {
  public:
-  // `group` outlives it; null: one worker.
+  // `group` outlives it; null: one worker. Throws UserError where bfloat16 moments are asked for
+  // and a parameter is not bfloat16.
   AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options,
         distributed::Group* group = nullptr);
   AdamW(const AdamW&) = delete;  // the reducer's hooks know where it is
@@ -97,7 +102,7 @@ class AdamW {
     int owner = 0;
   };
 
-  static State fresh_state(const at::Tensor& parameter);
+  State fresh_state(const at::Tensor& parameter) const;
   bool owns(const Slot& slot) const { return group_ == nullptr || slot.owner == group_->rank(); }
   void divide_(const std::vector<Parameter>& parameters);
   std::vector<at::Tensor> take_gradients();

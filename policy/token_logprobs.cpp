@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "policy/ops.h"
+#include "policy/product.h"
 #include "policy/row_kernels.h"
 
 namespace ponder::policy {
@@ -79,7 +80,7 @@ struct ChunkedLogprobs : Function<ChunkedLogprobs> {
     for_each_block(weight.size(0), kColumns, [&](int64_t column, int64_t columns) {
       for_each_block(tokens, kRows, [&](int64_t row, int64_t rows) {
         const at::Tensor logits =
-            at::linear(hidden.narrow(0, row, rows), weight.narrow(0, column, columns));
+            product(hidden.narrow(0, row, rows), weight.narrow(0, column, columns).t());
         const T* data = logits.const_data_ptr<T>();
         at::parallel_for(0, rows, kGrainRows, [&](int64_t begin, int64_t end) {
           std::vector<T> values;
@@ -178,13 +179,13 @@ struct ChunkedLogprobs : Function<ChunkedLogprobs> {
       at::Tensor dpart;
       for_each_block(tokens, kRows, [&](int64_t row, int64_t rows) {
         const at::Tensor states = hidden.narrow(0, row, rows);
-        const at::Tensor dlogits = at::linear(states, part);
+        const at::Tensor dlogits = product(states, part.t());
         AT_DISPATCH_FLOATING_TYPES_AND(at::kBFloat16, hidden.scalar_type(), "token_logprobs", [&] {
           gradients_as<scalar_t>(dlogits, row, column, temperature, saved, grads);
         });
-        dhidden.narrow(0, row, rows).add_(at::mm(dlogits, part));
+        dhidden.narrow(0, row, rows).add_(product(dlogits, part));
         if (!train_weight) return;
-        const at::Tensor sum = at::mm(dlogits.t(), states);
+        const at::Tensor sum = product(dlogits.t(), states);
         dpart =
             dpart.defined() ? dpart.add_(sum) : (tokens > kRows ? sum.to(entropies.dtype()) : sum);
       });

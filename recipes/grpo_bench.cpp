@@ -78,6 +78,7 @@ data::Json bench_grpo_step(const GrpoBenchOptions& o) {
   recipe.grpo.train_tokens_max = o.train_tokens_max;
   recipe.grpo.max_steps = o.repetitions + 1;
   recipe.grpo.loss.beta = o.beta;
+  recipe.optimizer.adam_moments_dtype = o.moments;
   policy::Model model = policy::Model::load(o.model, o.bf16 ? at::kBFloat16 : at::kFloat);
   model.set_gradient_checkpointing(o.gradient_checkpointing);
   const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(o.model);

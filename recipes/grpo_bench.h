@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "data/types.h"
+#include "policy/optimizer.h"
 
 namespace ponder::recipes {
 
@@ -12,6 +13,7 @@ struct GrpoBenchOptions {
   std::filesystem::path model;  // a Hugging Face folder with its tokenizer
   bool bf16 = true;             // weights in bfloat16 with float32 masters, else float32
   bool gradient_checkpointing = false;
+  policy::MomentsDtype moments = policy::MomentsDtype::kFloat32;
   int64_t prompts = 8;
   int64_t num_generations = 8;  // completions of each prompt
   int64_t prompt_tokens = 64;

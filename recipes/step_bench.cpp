@@ -189,7 +189,7 @@ data::Json bench_step(const StepBenchOptions& options, distributed::Group& group
   const at::ScalarType dtype = options.bf16 ? at::kBFloat16 : at::kFloat;
   policy::Model model = policy::Model::load(options.model, dtype);
   model.set_gradient_checkpointing(options.gradient_checkpointing);
-  policy::AdamW optimizer(model.parameters(), {}, &group);
+  policy::AdamW optimizer(model.parameters(), {.adam_moments_dtype = options.moments}, &group);
   const auto micro_batches = make_micro_batches(options, model.config().vocab_size, group);
   int64_t own_tokens = 0, own_targets = 0;
   for (const MicroBatch& batch : micro_batches) {

@@ -7,6 +7,7 @@
 
 #include "data/types.h"
 #include "distributed/group.h"
+#include "policy/optimizer.h"
 
 namespace ponder::recipes {
 
@@ -14,6 +15,7 @@ struct StepBenchOptions {
   std::filesystem::path model = {};  // a Hugging Face folder; its tokenizer is not needed
   bool bf16 = true;                  // weights in bfloat16 with float32 masters, else float32
   bool gradient_checkpointing = false;
+  policy::MomentsDtype moments = policy::MomentsDtype::kFloat32;
   int64_t sequences = 64;     // in one optimizer update
   int64_t mean_length = 192;  // tokens
   double spread = 4;          // the longest length over the shortest; lengths are evenly spaced

@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include "core/error.h"
 #include "policy/master_weights.h"
 #include "tests/support/process.h"
 
@@ -46,8 +47,8 @@ TEST(LearningRate, IsThatOfTransformers) {
                                                                      : Schedule::kConstant,
                              .warmup_steps = static_cast<int64_t>(warmup),
                              .min_lr_ratio = least};
-    EXPECT_NEAR(learning_rate_at(o, static_cast<int64_t>(update), static_cast<int64_t>(total)), want,
-                1e-15)
+    EXPECT_NEAR(learning_rate_at(o, static_cast<int64_t>(update), static_cast<int64_t>(total)),
+                want, 1e-15)
         << name << ' ' << warmup << ' ' << least << " update " << update;
   }
   EXPECT_EQ(count, 7 * 20);
@@ -115,6 +116,57 @@ TEST(AdamW, MastersOfBfloat16FollowFloat32) {
             1.0 / 256);
   // A rate too small for bfloat16 moves the masters all the same.
   EXPECT_FALSE(at::equal(master, low.detach().to(at::kFloat)));
+}
+
+// 300 equal gradients with beta2 = 0.999: what one adds to the second moment falls below bfloat16's
+// last digit on the way, where rounding to nearest would stop. In the mean over many weights the
+// moments are those of LibTorch's float32 AdamW, and so is the way the weights have gone.
+TEST(AdamW, Bfloat16MomentsAreRightInTheMean) {
+  const at::Tensor low = at::zeros({256, 64}, at::kBFloat16).requires_grad_(),
+                   full = at::zeros({256, 64}).requires_grad_();
+  OptimizerOptions options{.max_grad_norm = 0};
+  AdamW floats({{"p", full}}, options);
+  options.adam_moments_dtype = MomentsDtype::kBFloat16;
+  AdamW narrow({{"p", low}}, options);
+  for (int i = 0; i < 300; ++i) {
+    low.sum().backward();
+    full.sum().backward();
+    narrow.step(1e-3);
+    floats.step(1e-3);
+  }
+  const auto got = narrow.state(), want = floats.state();
+  for (const size_t moment : {0, 1}) {
+    const at::Tensor &a = got[moment].second, &b = want[moment].second;
+    EXPECT_EQ(a.scalar_type(), at::kBFloat16) << got[moment].first;
+    const double mean = b.mean().item<double>();
+    EXPECT_NEAR(a.to(at::kFloat).mean().item<double>(), mean, 2e-3 * mean) << got[moment].first;
+  }
+  const double way = full.mean().item<double>();
+  EXPECT_NEAR(low.to(at::kFloat).mean().item<double>(), way, -5e-3 * way);
+}
+
+TEST(AdamW, Bfloat16MomentsAreTheSameBitsWithAnyThreads) {
+  const auto run = [](int threads) {
+    at::set_num_threads(threads);
+    at::manual_seed(5);
+    const at::Tensor p = at::randn({300, 200}).to(at::kBFloat16).requires_grad_();
+    AdamW optimizer({{"p", p}}, {.adam_moments_dtype = MomentsDtype::kBFloat16});
+    for (int i = 0; i < 3; ++i) {
+      (p * at::randn({300, 200}).to(at::kBFloat16)).sum().backward();
+      optimizer.step(1e-2);
+    }
+    return optimizer.state();
+  };
+  const int threads = at::get_num_threads();
+  const auto one = run(1), two = run(2);
+  at::set_num_threads(threads);
+  for (size_t i = 0; i < one.size(); ++i)
+    EXPECT_TRUE(at::equal(one[i].second, two[i].second)) << one[i].first;
+}
+
+TEST(AdamW, Bfloat16MomentsOfFloat32WeightsAreRefused) {
+  const at::Tensor p = at::ones({4}).requires_grad_();
+  EXPECT_THROW(AdamW({{"p", p}}, {.adam_moments_dtype = MomentsDtype::kBFloat16}), core::UserError);
 }
 
 TEST(AdamW, GradientsOfBfloat16AddUpInFloat32) {
