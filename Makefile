@@ -20,8 +20,9 @@ test: setup oracle  ## build and run the tests
 	@tools/build
 	@tools/run-tests release
 
-test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm)
+test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm, llama.cpp's server)
 	@tools/setup slow
+	@tools/llama-server
 	@tools/build
 	@tools/run-tests slow
 

@@ -128,6 +128,9 @@ data::Completion ChoiceReader::read(const json& choice) {
   return completion;
 }
 
+// Which number says "no limit" differs: SGLang refuses 0, llama-cpp-python -1. All take a large one.
+constexpr int64_t kTopKOfAll = int64_t{1} << 30;
+
 RemoteEngine::RemoteEngine(const policy::Tokenizer& tokenizer, const RemoteOptions& options)
     : tokenizer_(tokenizer), options_(options) {
   std::string& url = options_.client.url;
@@ -145,7 +148,7 @@ std::string RemoteEngine::request_body(const data::Prompt& prompt, const SampleO
                {"top_p", options.rule.top_p},
                // Said even where they are off: servers' own defaults may cut the distribution
                // (llama-cpp-python: 40 and 0.05).
-               {"top_k", options.rule.top_k > 0 ? options.rule.top_k : -1},
+               {"top_k", options.rule.top_k > 0 ? options.rule.top_k : kTopKOfAll},
                {"min_p", options.rule.min_p},
                {"seed", seed >> 33},  // servers differ in the width they take
                {"logprobs", 1},

@@ -12,8 +12,8 @@ def reorder(weight, heads):
     return weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
-def add_tokenizer(writer, tokenizer, pre, eos, chat_template):
-    """tokenizer: the parsed tokenizer.json."""
+def add_tokenizer(writer, tokenizer, pre, eos, chat_template, padding):
+    """tokenizer: the parsed tokenizer.json; padding: tokens without text behind it."""
     tokens = {i: (text, gguf.TokenType.NORMAL) for text, i in tokenizer["model"]["vocab"].items()}
     for token in tokenizer["added_tokens"]:
         kind = gguf.TokenType.CONTROL if token["special"] else gguf.TokenType.USER_DEFINED
@@ -21,15 +21,15 @@ def add_tokenizer(writer, tokenizer, pre, eos, chat_template):
     texts, kinds = zip(*(tokens[i] for i in range(len(tokens))))
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(pre)
-    writer.add_token_list([*texts, "[PAD0]", "[PAD1]"])
-    writer.add_token_types([*kinds, gguf.TokenType.UNUSED, gguf.TokenType.UNUSED])
+    writer.add_token_list([*texts, *(f"[PAD{i}]" for i in range(padding))])
+    writer.add_token_types([*kinds, *[gguf.TokenType.UNUSED] * padding])
     writer.add_token_merges([m if isinstance(m, str) else " ".join(m) for m in tokenizer["model"]["merges"]])
     writer.add_eos_token_id(eos)
     writer.add_add_bos_token(tokenizer["post_processor"] is not None)
     if tokenizer["post_processor"]:
         writer.add_bos_token_id(0)
     writer.add_chat_template(chat_template)
-    return len(texts) + 2
+    return len(texts) + padding
 
 
 def add_common(writer, config):
@@ -113,7 +113,7 @@ def llama3_factors(config):
     return np.where(wavelength < high, 1, np.where(wavelength > low, rope["factor"], middle)).astype(np.float32)
 
 
-def write(path, model, architecture, kind, tokenizer, pre, eos, chat_template="{{ messages }}", split=False):
+def write(path, model, architecture, kind, tokenizer, pre, eos, chat_template="{{ messages }}", split=False, padding=2):
     """Writes `model`, and puts the values that the quantised tensors decode to into it."""
     config = model.config
     writer = gguf.GGUFWriter(path, architecture)
@@ -121,7 +121,7 @@ def write(path, model, architecture, kind, tokenizer, pre, eos, chat_template="{
         add_deepseek(writer, config, split)
     else:
         add_dense(writer, config)
-    size = add_tokenizer(writer, tokenizer, pre, eos, chat_template)
+    size = add_tokenizer(writer, tokenizer, pre, eos, chat_template, padding)
     assert size == config.vocab_size, (size, config.vocab_size)
     arch = next(a for a, name in gguf.MODEL_ARCH_NAMES.items() if name == architecture)
     names = gguf.get_tensor_name_map(arch, config.num_hidden_layers)

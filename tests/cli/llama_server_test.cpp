@@ -11,9 +11,7 @@ namespace {
 TEST(LlamaServer, SamplesWithTheModelsLogprobs) {
   const char* python = std::getenv("PONDER_LLAMA_PYTHON");
   if (python == nullptr) {
-    GTEST_SKIP()
-        << "PONDER_LLAMA_PYTHON is not set: a Python with llama-cpp-python[server], torch, "
-           "transformers and gguf";
+    GTEST_SKIP() << "PONDER_LLAMA_PYTHON is not set: the Python that tools/llama-server makes";
   }
   const test::Outcome outcome = test::run({python, "tests/cli/llama_server.py", test::kPonder});
   EXPECT_EQ(outcome.status, 0) << outcome.out << outcome.err;
