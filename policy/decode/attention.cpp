@@ -31,23 +31,46 @@ void finish_heads(const Pass<T>& pass, const GqaLayer& layer, int64_t r, const a
   }
 }
 
+// Keys and values of the rows, behind where their queries are.
+template <typename T>
+void project_keys_values(const Team& team, Pass<T>& pass, const GqaLayer& layer) {
+  const int64_t keys = layer.num_heads * layer.config.head_dim,
+                width = layer.config.num_key_value_heads * layer.config.head_dim;
+  const T* const* inputs = pass.normed.pointers.data();
+  project(team, pass, layer.k_proj, inputs, pass.num_rows, pass.q, keys);
+  project(team, pass, layer.v_proj, inputs, pass.num_rows, pass.q, keys + width);
+}
+
+template <typename T>
+void cache_row(Pass<T>& pass, const GqaLayer& layer, int64_t r, T* cache) {
+  const int64_t dim = layer.config.head_dim, kv_heads = layer.config.num_key_value_heads,
+                width = 2 * kv_heads * dim;
+  T* k = pass.q.row(r) + layer.num_heads * dim;
+  finish_heads(pass, layer, r, layer.k_norm, k, kv_heads);
+  std::copy_n(k, width, cache + pass.slots[r] * width);
+}
+
 }  // namespace
+
+template <typename T>
+void cache_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* cache) {
+  project_keys_values(team, pass, layer);
+  Team::wait();
+  const Span own = team.share(pass.num_rows, 1);
+  for (int64_t r = own.begin; r < own.end; ++r) cache_row(pass, layer, r, cache);
+}
 
 template <typename T>
 void attention_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* cache) {
   const int64_t dim = layer.config.head_dim, kv_heads = layer.config.num_key_value_heads,
                 heads = layer.num_heads, group = heads / kv_heads, width = 2 * kv_heads * dim;
-  const T* const* inputs = pass.normed.pointers.data();
-  project(team, pass, layer.q_proj, inputs, pass.num_rows, pass.q, 0);
-  project(team, pass, layer.k_proj, inputs, pass.num_rows, pass.q, heads * dim);
-  project(team, pass, layer.v_proj, inputs, pass.num_rows, pass.q, (heads + kv_heads) * dim);
+  project(team, pass, layer.q_proj, pass.normed.pointers.data(), pass.num_rows, pass.q, 0);
+  project_keys_values(team, pass, layer);
   Team::wait();
   const Span own = team.share(pass.num_rows, 1);
   for (int64_t r = own.begin; r < own.end; ++r) {
-    T *q = pass.q.row(r), *k = q + heads * dim;
-    finish_heads(pass, layer, r, layer.q_norm, q, heads);
-    finish_heads(pass, layer, r, layer.k_norm, k, kv_heads);
-    std::copy_n(k, width, cache + pass.slots[r] * width);
+    finish_heads(pass, layer, r, layer.q_norm, pass.q.row(r), heads);
+    cache_row(pass, layer, r, cache);
   }
   Team::wait();
   const Span tasks = team.share(pass.num_rows * kv_heads, 1);
@@ -68,59 +91,85 @@ void attention_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* 
 
 namespace {
 
+// The row's latent into the cache.
+template <typename T>
+void cache_row(Pass<T>& pass, const MlaLayer& layer, int64_t r, T* cache) {
+  const MlaConfig& c = layer.config;
+  const T* latent = pass.low.row(r);
+  T* slot = cache + pass.slots[r] * (c.kv_lora_rank + c.qk_rope_head_dim);
+  pass.k.rms_norm(latent, data_of<T>(layer.kv_a_layernorm), slot, c.kv_lora_rank,
+                  static_cast<float>(layer.norm_eps));
+  std::copy_n(latent + c.kv_lora_rank, c.qk_rope_head_dim, slot + c.kv_lora_rank);
+  rotate_head(pass, r, slot + c.kv_lora_rank, c.qk_rope_head_dim, c.rope_interleave);
+}
+
 // Latents into the cache, and queries that are ready for their last projection.
 template <typename T>
 void latent_rows(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* cache) {
   const MlaConfig& c = layer.config;
-  const int64_t width = c.kv_lora_rank + c.qk_rope_head_dim;
-  const auto eps = static_cast<float>(layer.norm_eps);
   const Span own = team.share(pass.num_rows, 1);
   for (int64_t r = own.begin; r < own.end; ++r) {
-    T* latent = pass.low.row(r);
-    T* slot = cache + pass.slots[r] * width;
-    pass.k.rms_norm(latent, data_of<T>(layer.kv_a_layernorm), slot, c.kv_lora_rank, eps);
-    std::copy_n(latent + c.kv_lora_rank, c.qk_rope_head_dim, slot + c.kv_lora_rank);
-    rotate_head(pass, r, slot + c.kv_lora_rank, c.qk_rope_head_dim, c.rope_interleave);
+    cache_row(pass, layer, r, cache);
     if (c.q_lora_rank > 0) {
-      pass.k.rms_norm(latent + width, data_of<T>(layer.q_a_layernorm), latent + width,
-                      c.q_lora_rank, eps);
+      T* low = pass.low.row(r) + c.kv_lora_rank + c.qk_rope_head_dim;
+      pass.k.rms_norm(low, data_of<T>(layer.q_a_layernorm), low, c.q_lora_rank,
+                      static_cast<float>(layer.norm_eps));
     }
   }
 }
 
+// Pointers to column `column` of the rows.
+template <typename T>
+std::vector<const T*> columns_of(const Rows<T>& matrix, Span rows, int64_t column) {
+  std::vector<const T*> out;
+  for (int64_t r = rows.begin; r < rows.end; ++r) out.push_back(matrix.row(r) + column);
+  return out;
+}
+
 // Head h of the rows' queries turned into latent space, arXiv:2405.04434 §2.1.2: q_nope times the
-// head's first rows of kv_b_proj; the rotated part is copied behind it.
+// head's first rows of kv_b_proj; the rotated part is copied behind it. y: rows * kv_lora_rank.
 template <typename T>
 void absorb_queries(Pass<T>& pass, const MlaLayer& layer, int64_t h, Span rows, float* y) {
   const MlaConfig& c = layer.config;
   const int64_t width = c.kv_lora_rank + c.qk_rope_head_dim, head = c.qk_head_dim();
   const T* w = data_of<T>(layer.kv_b_proj.matrix()) +
                h * (c.qk_nope_head_dim + c.v_head_dim) * c.kv_lora_rank;
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const T* q = pass.q.row(r) + h * head;
-    pass.k.linear_transposed(&q, 1, w, c.kv_lora_rank, c.qk_nope_head_dim, y, c.kv_lora_rank,
-                             c.kv_lora_rank);
+  const std::vector<const T*> queries = columns_of(pass.q, rows, h * head);
+  pass.k.linear_transposed(queries.data(), rows.end - rows.begin, w, c.kv_lora_rank,
+                           c.qk_nope_head_dim, y, c.kv_lora_rank, c.kv_lora_rank);
+  for (int64_t r = rows.begin; r < rows.end; ++r, y += c.kv_lora_rank) {
     T* out = pass.latent_q.row(r) + h * width;
     pass.k.round(y, out, c.kv_lora_rank);
-    std::copy_n(q + c.qk_nope_head_dim, c.qk_rope_head_dim, out + c.kv_lora_rank);
+    std::copy_n(queries[r - rows.begin] + c.qk_nope_head_dim, c.qk_rope_head_dim,
+                out + c.kv_lora_rank);
     rotate_head(pass, r, out + c.kv_lora_rank, c.qk_rope_head_dim, c.rope_interleave);
   }
 }
 
-// Head h of the rows' means of latents turned into values by the head's last rows of kv_b_proj.
+// Head h of the rows' means of latents turned into values by the head's last rows of kv_b_proj. y:
+// rows * v_head_dim.
 template <typename T>
 void expand_values(Pass<T>& pass, const MlaLayer& layer, int64_t h, Span rows, float* y) {
   const MlaConfig& c = layer.config;
   const T* w = data_of<T>(layer.kv_b_proj.matrix()) +
                (h * (c.qk_nope_head_dim + c.v_head_dim) + c.qk_nope_head_dim) * c.kv_lora_rank;
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const T* mean = pass.mean.row(r) + h * c.kv_lora_rank;
-    pass.k.linear(&mean, 1, w, c.kv_lora_rank, y, c.v_head_dim, 0, c.v_head_dim);
+  const std::vector<const T*> means = columns_of(pass.mean, rows, h * c.kv_lora_rank);
+  pass.k.linear(means.data(), rows.end - rows.begin, w, c.kv_lora_rank, y, c.v_head_dim, 0,
+                c.v_head_dim);
+  for (int64_t r = rows.begin; r < rows.end; ++r, y += c.v_head_dim)
     pass.k.round(y, pass.attended.row(r) + h * c.v_head_dim, c.v_head_dim);
-  }
 }
 
 }  // namespace
+
+template <typename T>
+void cache_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* cache) {
+  project(team, pass, layer.kv_a_proj_with_mqa, pass.normed.pointers.data(), pass.num_rows,
+          pass.low, 0);
+  Team::wait();
+  const Span own = team.share(pass.num_rows, 1);
+  for (int64_t r = own.begin; r < own.end; ++r) cache_row(pass, layer, r, cache);
+}
 
 template <typename T>
 void attention_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* cache) {
@@ -137,14 +186,14 @@ void attention_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* 
   latent_rows(team, pass, layer, cache);
   Team::wait();
   if (c.q_lora_rank > 0) {
-    std::vector<const T*> low(pass.num_rows);
-    for (int64_t r = 0; r < pass.num_rows; ++r) low[r] = pass.low.row(r) + width;
+    const auto low = columns_of(pass.low, Span{0, pass.num_rows}, width);
     project(team, pass, layer.q_b_proj, low.data(), pass.num_rows, pass.q, 0);
     Team::wait();
   }
   auto& scratch = pass.scratch[team.thread];
   const Span own = team.share(pass.num_rows, 1);
-  float* y = scratch.heads.reserve(heads * std::max(c.kv_lora_rank, c.v_head_dim));
+  const int64_t most = std::max(heads, own.end - own.begin);  // of rows and of heads at once
+  float* y = scratch.heads.reserve(most * std::max(c.kv_lora_rank, c.v_head_dim));
   for (int64_t h = 0; h < heads; ++h) absorb_queries(pass, layer, h, own, y);
   for (int64_t r = own.begin; r < own.end; ++r) {
     const Past past = past_of(pass, r, /*window=*/0);
@@ -158,6 +207,10 @@ void attention_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* 
   add_projection(team, pass, layer.o_proj, pass.attended.pointers.data());
 }
 
+template void cache_stage(const Team&, Pass<float>&, const GqaLayer&, float*);
+template void cache_stage(const Team&, Pass<kernels::Bf16>&, const GqaLayer&, kernels::Bf16*);
+template void cache_stage(const Team&, Pass<float>&, const MlaLayer&, float*);
+template void cache_stage(const Team&, Pass<kernels::Bf16>&, const MlaLayer&, kernels::Bf16*);
 template void attention_stage(const Team&, Pass<float>&, const GqaLayer&, float*);
 template void attention_stage(const Team&, Pass<kernels::Bf16>&, const GqaLayer&, kernels::Bf16*);
 template void attention_stage(const Team&, Pass<float>&, const MlaLayer&, float*);

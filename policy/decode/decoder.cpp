@@ -1,5 +1,8 @@
 #include "policy/decode/decoder.h"
 
+#include <algorithm>
+#include <functional>
+
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -74,6 +77,48 @@ void run_layer(const Team& team, Pass<T>& pass, const DecoderLayer& layer, at::T
   std::visit([&](const auto& kind) { decode::mlp_stage(team, pass, kind); }, layer.mlp);
 }
 
+// Leaves the wanted rows alone in the pass. One thread's.
+template <typename T>
+void keep_wanted(Pass<T>& pass, int64_t half) {
+  CachedRows& rows = pass.rows;
+  pass.wanted_cos.clear();
+  pass.wanted_sin.clear();
+  const auto count = static_cast<int64_t>(rows.wanted.size());
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t r = rows.wanted[i];
+    std::copy_n(pass.x.row(r), pass.x.width, pass.x.row(i));
+    rows.positions[i] = rows.positions[r];
+    rows.sequence[i] = rows.sequence[r];
+    pass.slots[i] = pass.slots[r];
+    pass.wanted_cos.insert(pass.wanted_cos.end(), pass.cos + r * half, pass.cos + (r + 1) * half);
+    pass.wanted_sin.insert(pass.wanted_sin.end(), pass.sin + r * half, pass.sin + (r + 1) * half);
+    rows.wanted[i] = static_cast<int32_t>(i);
+  }
+  pass.cos = pass.wanted_cos.data();
+  pass.sin = pass.wanted_sin.data();
+  pass.num_rows = count;
+}
+
+// The last layer, of whose rows only the wanted ones matter but for what they leave in the cache.
+template <typename T>
+void run_last_layer(const Team& team, Pass<T>& pass, const DecoderLayer& layer, at::Tensor& cache,
+                    int64_t rotary_half) {
+  const std::vector<int32_t>& wanted = pass.rows.wanted;
+  const bool in_order =
+      std::adjacent_find(wanted.begin(), wanted.end(), std::greater_equal<>()) == wanted.end();
+  if (in_order && static_cast<int64_t>(wanted.size()) < pass.num_rows && pass.record == nullptr) {
+    Team::wait();
+    decode::norm_rows(team, pass, layer.input_layernorm, layer.norm_eps);
+    T* layer_cache = static_cast<T*>(cache.data_ptr());
+    std::visit([&](const auto& kind) { decode::cache_stage(team, pass, kind, layer_cache); },
+               layer.attention);
+    Team::wait();
+    if (team.thread == 0) keep_wanted(pass, rotary_half);
+    Team::wait();
+  }
+  run_layer(team, pass, layer, cache);
+}
+
 // The layer's input of multi-token prediction: eh_proj of the embedding and the state, both normed.
 template <typename T>
 void join(const Team& team, Pass<T>& pass, const Model& model, const MtpModule& module,
@@ -128,10 +173,13 @@ at::Tensor wanted_rows(const Pass<T>& pass, const at::Tensor& norm, double eps) 
 template <typename T>
 at::Tensor run(Pass<T>& pass, const CachedRows& rows, const Model& model, KvCache& cache,
                std::vector<int16_t>* experts) {
+  const int64_t half = model.config().rotary_dim() / 2;
   run_rows(pass, rows, model, experts, [&](const Team& team) {
     embed(team, pass, model.embedding());
-    for (size_t i = 0; i < model.layers().size(); ++i)
-      run_layer(team, pass, model.layers()[i], cache.layers[i]);
+    const auto& layers = model.layers();
+    const size_t last = layers.size() - 1;
+    for (size_t i = 0; i < last; ++i) run_layer(team, pass, layers[i], cache.layers[i]);
+    run_last_layer(team, pass, layers[last], cache.layers[last], half);
   });
   return wanted_rows(pass, model.final_norm(), model.config().rms_norm_eps);
 }

@@ -190,23 +190,16 @@ void mlp_stage(const Team& team, Pass<T>& pass, const MoeLayer& moe) {
              pass.shared_activated, 0);
   }
   Team::wait();
-  // The normed rows are read no more: they take the shared experts' outputs.
-  const auto down = [&](const Linear& linear, const T* const* inputs, int64_t count,
-                        const Rows<T>& out, int64_t first) {
-    for_each_panel(team, pass, linear, inputs, count,
-                   [&](int64_t at, const float* y, int64_t columns) {
-                     for (int64_t r = 0; r < count; ++r)
-                       pass.k.round(y + r * kPanelColumns, out.row(first + r) + at, columns);
-                   });
-  };
   for (size_t e = 0; e < moe.experts.size(); ++e) {
     if (begin[e + 1] == begin[e]) continue;
-    down(moe.experts[e].down_proj, pass.activated.pointers.data() + begin[e],
-         begin[e + 1] - begin[e], pass.expert_out, begin[e]);
+    project(team, pass, moe.experts[e].down_proj, pass.activated.pointers.data() + begin[e],
+            begin[e + 1] - begin[e], pass.expert_out, 0, begin[e]);
   }
-  if (has_shared)
-    down(moe.shared.down_proj, pass.shared_activated.pointers.data(), pass.num_rows, pass.normed,
-         0);
+  if (has_shared) {
+    // The normed rows are read no more: they take the shared experts' outputs.
+    project(team, pass, moe.shared.down_proj, pass.shared_activated.pointers.data(), pass.num_rows,
+            pass.normed, 0);
+  }
   gather(pass, moe, team.share(pass.x.width, 8), has_shared ? &pass.normed : nullptr);
 }
 

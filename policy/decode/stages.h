@@ -100,6 +100,9 @@ struct Pass {
   };
   std::vector<Scratch> scratch;
 
+  // The wanted rows' angles, where the others are left out.
+  std::vector<float> wanted_cos, wanted_sin;
+
   // Attention.
   Rows<T> q, low, attended, latent_q, mean;
   // MLPs.
@@ -186,15 +189,24 @@ void for_each_panel(const Team& team, Pass<T>& pass, const Linear& linear, const
   }
 }
 
-// out[r][offset + j] = T(linear(inputs[r])[j]).
+// out[first + r][offset + j] = T(linear(inputs[r])[j]).
 template <typename T>
 void project(const Team& team, Pass<T>& pass, const Linear& linear, const T* const* inputs,
-             int64_t num_inputs, const Rows<T>& out, int64_t offset) {
-  for_each_panel(team, pass, linear, inputs, num_inputs,
-                 [&](int64_t begin, const float* y, int64_t count) {
-                   for (int64_t r = 0; r < num_inputs; ++r)
-                     pass.k.round(y + r * kPanelColumns, out.row(r) + offset + begin, count);
-                 });
+             int64_t num_inputs, const Rows<T>& out, int64_t offset, int64_t first = 0) {
+  if constexpr (std::is_same_v<T, float>) {
+    if (pass.int8 == nullptr && !linear.bias.defined()) {  // nothing to round: no panel between
+      const at::Tensor& weight = linear.matrix();
+      const Span share = team.share(weight.size(0), 8);
+      pass.k.linear(inputs, num_inputs, data_of<T>(weight), weight.size(1), out.row(first) + offset,
+                    out.width, share.begin, share.end);
+      return;
+    }
+  }
+  for_each_panel(
+      team, pass, linear, inputs, num_inputs, [&](int64_t begin, const float* y, int64_t count) {
+        for (int64_t r = 0; r < num_inputs; ++r)
+          pass.k.round(y + r * kPanelColumns, out.row(first + r) + offset + begin, count);
+      });
 }
 
 // x[r] += T(linear(inputs[r])).
@@ -232,6 +244,13 @@ void rotate_head(const Pass<T>& pass, int64_t r, T* x, int64_t dim, bool interle
     x[2 * i + 1] = kernels::from_float<T>(b * cos[i] + a * sin[i]);
   }
 }
+
+// What the rows leave in the cache for those behind them, and nothing else; all of pass.normed is
+// there when it begins.
+template <typename T>
+void cache_stage(const Team& team, Pass<T>& pass, const GqaLayer& layer, T* cache);
+template <typename T>
+void cache_stage(const Team& team, Pass<T>& pass, const MlaLayer& layer, T* cache);
 
 // Each adds its part of a layer to pass.x; all of pass.x is there when it begins, and this thread's
 // columns of it when it ends.

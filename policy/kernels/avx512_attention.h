@@ -76,16 +76,24 @@ void score_heads(const typename D::Element* q, const CacheView<typename D::Eleme
     PONDER_UNROLL for (int h = 0; h < Heads; ++h) {
       PONDER_UNROLL for (int i = 0; i < 8; ++i) sums[h][i] = _mm512_setzero_ps();
     }
-    for (int64_t at = 0; at < dim; at += D::kStep) {
-      const int64_t rest = std::min<int64_t>(D::kStep, dim - at);
+    const auto step = [&](int64_t at, auto load) __attribute__((always_inline)) {
       typename D::Vector queries[Heads];
-      PONDER_UNROLL for (int h = 0; h < Heads; ++h) queries[h] = D::load(q + h * dim + at, rest);
+      PONDER_UNROLL for (int h = 0; h < Heads; ++h) queries[h] = load(q + h * dim + at);
       PONDER_UNROLL for (int i = 0; i < 8; ++i) {
-        const typename D::Vector key = D::load(keys[i] + at, rest);
+        const typename D::Vector key = load(keys[i] + at);
         PONDER_UNROLL for (int h = 0; h < Heads; ++h) {
           sums[h][i] = D::multiply_add(queries[h], key, sums[h][i]);
         }
       }
+    };
+    int64_t at = 0;
+    for (; at + D::kStep <= dim; at += D::kStep)
+      step(
+          at, [](const auto* p) __attribute__((always_inline)) { return D::load(p); });
+    if (at < dim) {
+      const int64_t rest = dim - at;
+      step(
+          at, [rest](const auto* p) __attribute__((always_inline)) { return D::load(p, rest); });
     }
     PONDER_UNROLL for (int h = 0; h < Heads; ++h) {
       _mm256_storeu_ps(scores + h * stride + p,

@@ -33,6 +33,11 @@ std::vector<Kind> kinds() {
       {"qwen3", gqa_config("qwen3", R"(, "head_dim": 16)")},
       {"mistral_window", gqa_config("mistral", R"(, "sliding_window": 7)")},
       {"deepseek_v3", test::tiny_config_text()},
+      // Softmax over the experts, of which the two best groups of three are open; weights not
+      // normed.
+      {"deepseek_v2", test::tiny_config_text(
+                          R"(, "model_type": "deepseek_v2", "topk_method": "group_limited_greedy",
+        "scoring_func": "softmax", "n_routed_experts": 6, "n_group": 3, "topk_group": 2, "norm_topk_prob": false)")},
       {"deepseek_v3_no_q_lora", test::tiny_config_text(R"(, "q_lora_rank": null)")},
   };
 }
@@ -148,6 +153,28 @@ TEST_P(DecoderOf, GivesTheSameBitsInAnyBatchAndChunk) {
     const at::Tensor logits = Decoder(model).logits(want[2]);
     EXPECT_TRUE(
         at::equal(Decoder(model).logits(want[2].narrow(0, 11, 1)), logits.narrow(0, 11, 1)));
+  }
+}
+
+// The last layer leaves out rows that nobody asks for; what they leave in the cache stays.
+TEST_P(DecoderOf, GivesTheSameBitsWhateverIsWanted) {
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    const Model model = this->model(dtype);
+    const World world;
+    const auto want = chunked_states(model, world, 1);
+    Decoder decoder(model);
+    KvCache cache = model.make_cache(10, 8);
+    CachedRows rows;
+    for (size_t s = 0; s < 3; ++s) world.add(rows, s, 0, world.tokens[s].size() - 1);
+    rows.wanted = {7, 18, 22};  // of the first sequence, its last, and the second's last
+    const at::Tensor some = decoder.forward(rows, cache);
+    EXPECT_TRUE(at::equal(some, at::stack({want[0][7], want[0][18], want[1][3]})));
+    rows.wanted = {22, 7};  // in any order
+    EXPECT_TRUE(at::equal(decoder.forward(rows, cache), at::stack({want[1][3], want[0][7]})));
+    CachedRows last;
+    for (size_t s = 0; s < 3; ++s) world.add(last, s, world.tokens[s].size() - 1, 99);
+    const at::Tensor next = decoder.forward(last, cache);
+    for (size_t s = 0; s < 3; ++s) EXPECT_TRUE(at::equal(next[s], want[s][-1])) << s;
   }
 }
 
