@@ -73,14 +73,8 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
         static_cast<double>(out.groups.size()) / static_cast<double>(sampled.size());
   }
   if (out.groups.empty()) out.groups = std::move(last);
-  const rollout::EngineStats after = engine_.stats();
-  if (after.guessed_tokens > before.guessed_tokens) {
-    out.metrics["speculation/guessed_tokens"] =
-        static_cast<double>(after.guessed_tokens - before.guessed_tokens);
-    out.metrics["speculation/acceptance"] =
-        static_cast<double>(after.right_guesses - before.right_guesses) /
-        out.metrics["speculation/guessed_tokens"];
-  }
+  if (recipe_.rollout.speculation != rollout::Speculation::kNone)
+    out.metrics.merge(guess_metrics(before));
   if (o.partial_rollout_tokens > 0) {
     out.metrics["partial/groups"] = static_cast<double>(out.groups.size());
     out.metrics["partial/paused_groups"] = static_cast<double>(paused_.size());
@@ -92,6 +86,23 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
     out.metrics["curriculum/skipped"] = static_cast<double>(skipped_);
     out.metrics["epoch"] = static_cast<double>(cursor_) / static_cast<double>(prompts_.size());
   }
+  return out;
+}
+
+// What all workers have guessed since `before`. How many guess depends on how many sequences run on
+// each.
+Metrics GrpoRollout::guess_metrics(const rollout::EngineStats& before) {
+  const rollout::EngineStats after = engine_.stats();
+  const data::Json own = {after.guessed_tokens - before.guessed_tokens,
+                          after.right_guesses - before.right_guesses};
+  int64_t guessed = 0, right = 0;
+  for (const data::Json& worker : gather_json(group_, own, "the guesses")) {
+    guessed += worker[0].get<int64_t>();
+    right += worker[1].get<int64_t>();
+  }
+  Metrics out = {{"perf/speculation/guessed_tokens", static_cast<double>(guessed)}};
+  if (guessed > 0)
+    out["perf/speculation/acceptance"] = static_cast<double>(right) / static_cast<double>(guessed);
   return out;
 }
 

@@ -66,6 +66,7 @@ class GrpoRollout {
   std::vector<data::Group> generate(const std::vector<OpenGroup>& open, int64_t pause_after,
                                     int64_t policy_version,
                                     const rollout::OnCompletion& on_completion);
+  Metrics guess_metrics(const rollout::EngineStats& before);
   void observe(const std::vector<data::ScoredGroup>& groups);
 
   const GrpoRecipe& recipe_;

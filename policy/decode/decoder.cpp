@@ -202,12 +202,14 @@ at::Tensor run_mtp(Pass<T>& pass, const CachedRows& rows, const Model& model, in
 }
 
 template <typename T>
-at::Tensor run_logits(Pass<T>& pass, const at::Tensor& hidden, const at::Tensor& weight) {
+at::Tensor run_logits(Pass<T>& pass, const at::Tensor& hidden, const at::Tensor& weight,
+                      at::Tensor& kept) {
   const int64_t rows = hidden.size(0), depth = hidden.size(1), vocabulary = weight.size(0);
   const at::Tensor x = hidden.contiguous();
   std::vector<const T*> inputs(rows);
   for (int64_t r = 0; r < rows; ++r) inputs[r] = decode::data_of<T>(x) + r * depth;
-  at::Tensor out = at::empty({rows, vocabulary}, at::kFloat);
+  if (!kept.defined() || kept.size(0) < rows) kept = at::empty({rows, vocabulary}, at::kFloat);
+  const at::Tensor out = kept.narrow(0, 0, rows);
   float* y = out.data_ptr<float>();
   const int threads = at::get_num_threads();
   pass.scratch.resize(std::max<size_t>(pass.scratch.size(), threads));
@@ -238,6 +240,7 @@ struct Decoder::Impl {
   Pass<float> f32{kernels::best().f32};
   Pass<Bf16> bf16{kernels::best().bf16};
   decode::Int8Weights int8 = {};
+  at::Tensor logits = {};  // megabytes, which the system would have to clear for each pass anew
   bool is_bf16() const { return model.dtype() == at::kBFloat16; }
 };
 
@@ -267,8 +270,8 @@ at::Tensor Decoder::forward_mtp(int64_t module, const CachedRows& rows, const at
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) {
   const at::Tensor& weight = impl_->model.output_weight();
-  return impl_->is_bf16() ? run_logits(impl_->bf16, hidden, weight)
-                          : run_logits(impl_->f32, hidden, weight);
+  return impl_->is_bf16() ? run_logits(impl_->bf16, hidden, weight, impl_->logits)
+                          : run_logits(impl_->f32, hidden, weight, impl_->logits);
 }
 
 }  // namespace ponder::policy

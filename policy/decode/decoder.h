@@ -38,7 +38,8 @@ class Decoder {
   at::Tensor forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,
                          KvCache& cache);
 
-  // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary].
+  // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary]. They are there until the
+  // next call.
   at::Tensor logits(const at::Tensor& hidden);
 
  private:

@@ -201,12 +201,18 @@ TEST(Speculation, ChangesNoMetricOfARun) {
   const test::TempDir folder;
   const fs::path plain = folder.path() / "plain", guessing = folder.path() / "guessing";
   trained(plain, {"grpo.max_steps=2"});
-  const auto records = trained(guessing, {"grpo.max_steps=2", "rollout.speculation=prompt_lookup",
-                                          "rollout.guess_running_max=16", "rollout.kv_cache_mb=2"});
-  double guessed = 0;
-  for (const core::StepRecord& record : records)
-    guessed += record.metrics.at("speculation/guessed_tokens");
-  EXPECT_GT(guessed, 0);
+  const std::vector<std::string> words = {"grpo.max_steps=2", "rollout.speculation=prompt_lookup",
+                                          "rollout.guess_running_max=16", "rollout.kv_cache_mb=2"};
+  const auto guessed = [](const core::StepRecord& record) {
+    return record.metrics.at("perf/speculation/guessed_tokens");
+  };
+  const auto records = trained(guessing, words);
+  EXPECT_GT(guessed(records[0]), 0);
+  EXPECT_EQ(test::stable_metrics(guessing), test::stable_metrics(plain));
+  // Two workers sample the same completions, and guess as often together as one does.
+  std::vector<std::string> two = words;
+  two.insert(two.end(), {"--workers", "2"});
+  EXPECT_EQ(guessed(trained(folder.path() / "two", two)[0]), guessed(records[0]));
   EXPECT_EQ(test::read_text(guessing / "checkpoints/2/model.safetensors"),
             test::read_text(plain / "checkpoints/2/model.safetensors"));
 }
