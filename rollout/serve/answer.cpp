@@ -103,8 +103,8 @@ Json Answer::delta_event(size_t index, const std::string& text,
                          const Json& finish_reason) const {
   Json entry = {{"index", index}};
   if (request_.is_chat) {
-    entry["delta"] =
-        text.empty() && !finish_reason.is_null() ? Json::object() : Json::object({{"content", text}});
+    entry["delta"] = text.empty() && !finish_reason.is_null() ? Json::object()
+                                                              : Json::object({{"content", text}});
   } else {
     entry["text"] = text;
   }

@@ -131,7 +131,7 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t turn_ = 0;
   std::chrono::steady_clock::time_point reads_since_;
   unsigned version_ = 11;
-  bool keep_alive_ = true, answering_ = false, streaming_ = false;
+  bool keep_alive_ = true, is_head_ = false, answering_ = false, streaming_ = false;
 };
 
 namespace {
@@ -210,6 +210,7 @@ void Session::got_request(const Error& error) {
   stream_.expires_never();
   version_ = request.version();
   keep_alive_ = request.keep_alive() && !server_.stopping;
+  is_head_ = request.method() == http::verb::head;
   begin_answer();
   const std::string target(request.target());
   const HttpRequest plain{.method = std::string(request.method_string()),
@@ -243,7 +244,11 @@ void Session::answer_with(int status, std::string json) {
   response.body() = std::move(json);
   response.prepare_payload();
   std::ostringstream bytes;
-  bytes << response;
+  if (is_head_) {
+    bytes << response.base();  // the answer to HEAD has no body, though it says how long it were
+  } else {
+    bytes << response;
+  }
   queue(bytes.str(), true);
 }
 

@@ -20,6 +20,13 @@ constexpr size_t kStopsMax = 16;
   throw ApiError{.status = 400, .message = param + ": " + message, .param = param};
 }
 
+bool boolean(const Json& value, const char* name, bool otherwise) {
+  if (value.is_null()) return otherwise;
+  if (!value.is_boolean())
+    refuse(name, fmt::format("expected true or false, found {}", value.dump()));
+  return value.get<bool>();
+}
+
 // Reads the keys of an object, each with its check, and refuses those that nobody asked for.
 class Fields {
  public:
@@ -60,11 +67,8 @@ class Fields {
                                value.dump()));
     return value.get<int64_t>();
   }
-  bool flag(const char* name) {
-    const Json value = take(name);
-    if (!value.is_null() && !value.is_boolean())
-      refuse(name, fmt::format("expected true or false, found {}", value.dump()));
-    return value.is_boolean() && value.get<bool>();
+  bool flag(const char* name, bool otherwise = false) {
+    return boolean(take(name), name, otherwise);
   }
   // One that we cannot honour: only its neutral values pass.
   void only(const char* name, std::initializer_list<Json> neutral, const char* remedy) {
@@ -169,16 +173,20 @@ void read_common(Fields& fields, const Served& served, uint64_t seed, ApiRequest
   options.num_generations = fields.integer("n", 1, served.sequences_max).value_or(1);
   options.min_completion_length = fields.integer("min_tokens", 0, served.context).value_or(0);
   options.ignore_eos = fields.flag("ignore_eos");
-  const Json skips = fields.take("skip_special_tokens");
-  options.skip_special_tokens = !skips.is_boolean() || skips.get<bool>();
+  options.skip_special_tokens = fields.flag("skip_special_tokens", true);
   const auto asked = fields.integer("seed", std::numeric_limits<int64_t>::min(),
                                     std::numeric_limits<int64_t>::max());
   options.seed = asked ? static_cast<uint64_t>(*asked) : seed;
   request.streams = fields.flag("stream");
   request.returns_token_ids = fields.flag("return_token_ids");
   const Json stream_options = fields.take("stream_options");
-  request.includes_usage =
-      stream_options.is_object() && stream_options.value("include_usage", false);
+  if (!stream_options.is_null() && !stream_options.is_object())
+    refuse("stream_options", "expected an object");
+  if (stream_options.is_object()) {
+    const auto asks = stream_options.find("include_usage");
+    request.includes_usage =
+        asks != stream_options.end() && boolean(*asks, "stream_options.include_usage", false);
+  }
   fields.ignore(
       {"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key"});
 }
@@ -286,14 +294,13 @@ ApiRequest read_chat(const std::string& body, const Served& served, uint64_t see
   const Json messages = fields.take("messages");
   options.tools = fields.take("tools");
   options.documents = fields.take("documents");
-  const Json variables = fields.take("chat_template_kwargs"),
-             opens = fields.take("add_generation_prompt");
+  const Json variables = fields.take("chat_template_kwargs");
   if (!variables.is_null() && !variables.is_object())
     refuse("chat_template_kwargs", "expected an object");
   if (variables.is_object()) options.variables = variables;
   if (fields.flag("continue_final_message")) options.continue_final_message = "content";
   options.add_generation_prompt =
-      opens.is_boolean() ? opens.get<bool>() : options.continue_final_message.empty();
+      fields.flag("add_generation_prompt", options.continue_final_message.empty());
   fields.only("tool_choice", {"auto", "none"}, "");
   fields.only("response_format", {Json::object({{"type", "text"}})}, ": only text");
   fields.only("modalities", {Json::array({"text"})}, ": only text");

@@ -185,6 +185,9 @@ def wrong_requests(server):
     fails(400, lambda: create(echo=True), "not supported")
     fails(400, lambda: create(extra_body={"max_token": 3}), "did you mean 'max_tokens'")
     fails(400, lambda: create(stop=[""]), "stop")
+    fails(400, lambda: create(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage: expected true or false")
+    fails(400, lambda: create(stream_options="usage"), "stream_options: expected an object")
+    fails(400, lambda: create(extra_body={"skip_special_tokens": "no"}), "skip_special_tokens: expected true or false")
     for target, method, status in (("/v1/nothing", "GET", 404), ("/v1/completions", "GET", 405), ("/v1/models", "POST", 405)):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         connection.request(method, target)
@@ -216,6 +219,9 @@ def hostile_clients(server):
     while server.health()["requests"] and time.time() < until:
         time.sleep(0.05)
     assert server.health()["requests"] == 0
+    # The answer to HEAD has no body: the next answer on the connection begins right behind it.
+    after_head = server.raw(b"HEAD /health HTTP/1.1\r\nHost: x\r\n\r\n" + post({"prompt": PROMPT, "max_tokens": 1}))
+    assert b"\r\n\r\nHTTP/1.1 200" in after_head, after_head
     # HTTP/1.0, and two requests on one connection.
     assert b"[DONE]" in server.raw(post({"prompt": PROMPT, "max_tokens": 2, "stream": True}).replace(b"HTTP/1.1", b"HTTP/1.0"))
     both = server.raw(post({"prompt": PROMPT, "max_tokens": 1}).replace(b"Connection: close\r\n", b"") + post({"prompt": PROMPT, "max_tokens": 1}))
