@@ -274,6 +274,27 @@ ApiRequest read_completions(const std::string& body, const Served& served, uint6
   return request;
 }
 
+namespace {
+
+// OpenAI's lists of parts become the text that chat templates expect, as vLLM joins them.
+void join_parts(Json& messages) {
+  if (!messages.is_array()) return;
+  for (Json& message : messages) {
+    if (!message.is_object() || !message.contains("content") || !message["content"].is_array())
+      continue;
+    std::string text;
+    for (const Json& part : message["content"]) {
+      const bool is_text = part.is_object() && part.value("type", Json()) == "text" &&
+                           part.value("text", Json()).is_string();
+      if (!is_text) refuse("messages", "a part of a message that is no text is not supported");
+      text += (text.empty() ? "" : "\n") + part["text"].get<std::string>();
+    }
+    message["content"] = text;
+  }
+}
+
+}  // namespace
+
 ApiRequest read_chat(const std::string& body, const Served& served, uint64_t seed) {
   if (!served.chat) {
     throw ApiError{.status = 400,
@@ -291,7 +312,8 @@ ApiRequest read_chat(const std::string& body, const Served& served, uint64_t see
   const auto max_tokens = fields.integer("max_tokens", 1, INT32_MAX),
              max_completion = fields.integer("max_completion_tokens", 1, INT32_MAX);
   policy::ChatOptions options;
-  const Json messages = fields.take("messages");
+  Json messages = fields.take("messages");
+  join_parts(messages);
   options.tools = fields.take("tools");
   options.documents = fields.take("documents");
   const Json variables = fields.take("chat_template_kwargs");

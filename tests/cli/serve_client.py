@@ -133,6 +133,10 @@ def chats(server):
     assert len(content) == chat.usage.completion_tokens and len(content[0].top_logprobs) == 2
     pieces = [chunk.choices[0].delta for chunk in client.chat.completions.create(model="tiny", messages=messages, temperature=0, max_tokens=24, stream=True) if chunk.choices]
     assert pieces[0].role == "assistant" and "".join(piece.content or "" for piece in pieces) == chat.choices[0].message.content
+    parts = [messages[0], {"role": "user", "content": [{"type": "text", "text": "7+5-3=?"}]}]
+    assert client.chat.completions.create(model="tiny", messages=parts, temperature=0, max_tokens=24).choices[0].message.content == chat.choices[0].message.content
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]
+    fails(400, lambda: client.chat.completions.create(model="tiny", messages=image), "no text is not supported")
     fails(400, lambda: client.chat.completions.create(model="tiny", messages=[{"role": "robot", "content": "x"}]), "no such role")
     fails(400, lambda: client.chat.completions.create(model="tiny", messages=[]), "at least one message")
 
