@@ -2,11 +2,12 @@
 turns in one run; the fastest of the repeats counts.
 
 usage: rollout_peers.py --ponder build/ponder --model DIR [--gguf FILE] [--dtype bfloat16] [--batches 1,8,32] [--prompt 64]
-                        [--new 128] [--groups 8x8] [--repeats 3]
+                        [--new 128] [--groups 8x8] [--long 0] [--repeats 3]
 
 Needs torch and transformers; with --gguf also llama-cpp-python. Prints one JSON line a measurement, tokens a second of
 whole runs, prompts included. `spread`: prompts in groups whose lengths are log-normal, longest to shortest 8 to 1
-(transformers decodes the whole batch until the longest has ended, as a training step with it does).
+(transformers decodes the whole batch until the longest has ended, as a training step with it does). `--long 4096`: one
+prompt of so many tokens and two new ones, in tokens of the prompt a second.
 """
 import argparse
 import json
@@ -31,14 +32,15 @@ class Transformers:
         self.torch, self.args = torch, args
         self.model = AutoModelForCausalLM.from_pretrained(args.model, dtype=getattr(torch, args.dtype)).eval()
 
-    def run(self, batch, new):
+    def run(self, batch, new, prompt=None):
         torch, args = self.torch, self.args
-        ids = torch.randint(20, self.model.config.vocab_size, (batch, args.prompt))
+        prompt = prompt or args.prompt
+        ids = torch.randint(20, self.model.config.vocab_size, (batch, prompt))
         start = time.perf_counter()
         with torch.inference_mode():
             out = self.model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=True, top_k=0, temperature=1.0,
                                       max_new_tokens=new, min_new_tokens=new, pad_token_id=0)
-        assert out.shape == (batch, args.prompt + new)
+        assert out.shape == (batch, prompt + new)
         return time.perf_counter() - start
 
 
@@ -96,10 +98,19 @@ class Llama:
         return seconds
 
 
-def ponder(args, words):
+def ponder(args, words, prompt=None, new=None):
     command = [args.ponder, "bench", "rollout", "--model", args.model, "--dtype", args.dtype, "--prompt-tokens",
-               str(args.prompt), "--new-tokens", str(args.new), "--repeats", "1", *words]
+               str(prompt or args.prompt), "--new-tokens", str(new or args.new), "--repeats", "1", *words]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def long_prompt(args, transformers):
+    ours, theirs = [], []
+    for _ in range(args.repeats):
+        ours.append(ponder(args, ["--batches", "1", "--prompts", "0"], prompt=args.long, new=2)["runs"][0]["seconds"])
+        theirs.append(transformers.run(1, 2, args.long))
+    say("ponder", f"prompt of {args.long}", min(ours), args.long)
+    say("transformers", f"prompt of {args.long}", min(theirs), args.long, ponder_is=round(min(theirs) / min(ours), 2))
 
 
 def fastest(runs):
@@ -116,6 +127,7 @@ def main():
     parser.add_argument("--prompt", type=int, default=64)
     parser.add_argument("--new", type=int, default=128)
     parser.add_argument("--groups", default="8x8", help="prompts x group of the spread lengths; 0x0: none")
+    parser.add_argument("--long", type=int, default=0, help="tokens of a long prompt; 0: none")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
@@ -135,6 +147,8 @@ def main():
         say("ponder", f"batch {batch}", best["seconds"], best["tokens"])
         for name, seconds in theirs.items():
             say(name, f"batch {batch}", min(seconds), batch * args.new, ponder_is=round(min(seconds) / best["seconds"], 2))
+    if args.long:
+        long_prompt(args, peers[0][1])
     if prompts:
         words = ["--batches", "1", "--prompts", str(prompts), "--group", str(group)]
         ours, seconds = [], []
