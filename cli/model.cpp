@@ -7,7 +7,7 @@
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <numeric>
+#include <set>
 
 #include <ATen/ATen.h>
 
@@ -15,8 +15,11 @@
 #include "cli/model_convert.h"
 #include "cli/model_inspect.h"
 #include "core/error.h"
+#include "core/spelling.h"
+#include "data/json_text.h"
 #include "policy/chat_template.h"
 #include "policy/ops.h"
+#include "policy/peft_folder.h"
 #include "policy/tokenizer.h"
 
 namespace ponder::cli {
@@ -25,7 +28,7 @@ namespace {
 using json = nlohmann::ordered_json;  // a chat template prints objects in their order
 
 struct ModelRequest {
-  std::filesystem::path model;
+  std::filesystem::path model, adapter;
   std::string input = "-";
   std::string dtype = "float32";
   bool special = false;
@@ -33,37 +36,80 @@ struct ModelRequest {
   bool chat = false;
 };
 
+// One line of a JSONL file, an object that says no key twice (nlohmann would keep one silently).
+json parse_line(const std::string& line, const std::string& where) {
+  if (line.find_first_not_of(" \t\r") == std::string::npos)
+    core::throw_user("{}: an empty line: expected a JSON object", where);
+  if (data::nests_deeper(line))
+    core::throw_user("{}: JSON that is nested deeper than {}", where, data::kJsonDepthMax);
+  std::set<std::string> seen;
+  std::string twice;
+  json object;
+  try {
+    object = json::parse(line, [&](int depth, json::parse_event_t event, json& value) {
+      if (event == json::parse_event_t::key && depth == 1 &&
+          !seen.insert(value.get<std::string>()).second)
+        twice = value.get<std::string>();
+      return true;
+    });
+  } catch (const json::exception& error) {
+    core::throw_user("{}: broken JSON: {}", where, error.what());
+  }
+  if (!object.is_object())
+    core::throw_user("{}: expected a JSON object, found {}", where, object.type_name());
+  if (!twice.empty()) core::throw_user("{}: the key '{}' is given twice", where, twice);
+  return object;
+}
+
 // Calls answer(object, "file:line") for each JSON object and prints what it returns, a line each.
 void for_each_line(const std::string& input,
                    const std::function<json(const json&, const std::string&)>& answer) {
   std::ifstream file;
   if (input != "-") {
     file.open(input);
-    if (!file) core::throw_user("cannot read the input {}: is the path right?", input);
+    if (!file || std::filesystem::is_directory(input))
+      core::throw_user("cannot read the input {}: expected a JSONL file", input);
   }
   std::istream& lines = input == "-" ? std::cin : file;
   std::string line;
   for (int64_t number = 1; std::getline(lines, line); ++number) {
     const std::string where = fmt::format("{}:{}", input == "-" ? "stdin" : input, number);
-    json object;
-    try {
-      object = json::parse(line);
-    } catch (const json::exception& error) {
-      core::throw_user("{}: broken JSON: {}", where, error.what());
-    }
+    const json object = parse_line(line, where);
     fmt::print("{}\n", answer(object, where).dump(-1, ' ', false, json::error_handler_t::replace));
   }
+  if (lines.bad()) core::throw_run("cannot read the input {} to its end", input);
+}
+
+// A value as an error message shows it.
+std::string shown(const json& value) {
+  const std::string text = value.dump(-1, ' ', false, json::error_handler_t::replace);
+  return text.size() <= 60 ? text : fmt::format("{} of {} bytes", value.type_name(), text.size());
+}
+
+const json& field(const json& object, const char* key, const std::string& where) {
+  if (const auto found = object.find(key); found != object.end()) return *found;
+  std::vector<std::string> keys;
+  for (const auto& [name, value] : object.items()) keys.push_back(name);
+  const std::string near = core::nearest_name(key, keys);
+  core::throw_user("{}: there is no key '{}'{}", where, key,
+                   near.empty() ? "" : fmt::format(", is '{}' meant?", near));
 }
 
 std::vector<int64_t> tokens_of(const json& object, const std::string& where, int64_t vocabulary) {
-  const bool there = object.is_object() && object.contains("tokens") && object["tokens"].is_array();
-  if (!there) core::throw_user("{}: expected {{\"tokens\": [...]}}", where);
+  const json& list = field(object, "tokens", where);
+  if (!list.is_array())
+    core::throw_user("{}: tokens: expected a list of token ids, found {}", where, shown(list));
   std::vector<int64_t> tokens;
-  for (const json& token : object["tokens"]) {
-    if (!token.is_number_integer() || token.get<int64_t>() < 0 ||
-        token.get<int64_t>() >= vocabulary) {
-      core::throw_user("{}: expected token ids from 0 to {}, found {}", where, vocabulary - 1,
-                       token.dump());
+  for (size_t i = 0; i < list.size(); ++i) {
+    const json& token = list[i];
+    // Whole numbers beyond int64's are held unsigned.
+    const bool fits = token.is_number_integer() &&
+                      (!token.is_number_unsigned() ||
+                       token.get<uint64_t>() < static_cast<uint64_t>(vocabulary)) &&
+                      token.get<int64_t>() >= 0 && token.get<int64_t>() < vocabulary;
+    if (!fits) {
+      core::throw_user("{}: tokens[{}]: expected a token id from 0 to {}, found {}", where, i,
+                       vocabulary - 1, shown(token));
     }
     tokens.push_back(token.get<int64_t>());
   }
@@ -71,8 +117,9 @@ std::vector<int64_t> tokens_of(const json& object, const std::string& where, int
 }
 
 void run_logprobs(const ModelRequest& request) {
-  const policy::Model model =
+  policy::Model model =
       policy::Model::load(request.model, request.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat);
+  if (!request.adapter.empty()) policy::load_lora(model, request.adapter);
   const at::NoGradGuard no_grad;
   for_each_line(request.input, [&](const json& object, const std::string& where) -> json {
     const std::vector<int64_t> tokens = tokens_of(object, where, model.config().vocab_size);
@@ -120,9 +167,8 @@ void run_tokenize_chat(const ModelRequest& request) {
   const policy::Tokenizer tokenizer = policy::Tokenizer::from_folder(request.model);
   const policy::ChatTemplate chat = policy::ChatTemplate::load(request.model);
   for_each_line(request.input, [&](const json& line, const std::string& where) -> json {
-    if (!line.is_object() || !line.contains("messages"))
-      core::throw_user("{}: expected {{\"messages\": [...]}}", where);
-    const std::string text = chat.render(line["messages"], chat_options(line, where)).text;
+    const json& messages = field(line, "messages", where);
+    const std::string text = chat.render(messages, chat_options(line, where)).text;
     return {{"text", text}, {"tokens", tokenizer.encode(text)}};
   });
 }
@@ -135,10 +181,10 @@ void run_tokenize(const ModelRequest& request) {
       const std::vector<int64_t> tokens = tokens_of(object, where, tokenizer.vocab_size());
       return {{"text", tokenizer.decode(std::vector<int32_t>(tokens.begin(), tokens.end()))}};
     }
-    const bool there = object.is_object() && object.contains("text") && object["text"].is_string();
-    if (!there) core::throw_user("{}: expected {{\"text\": \"...\"}}", where);
-    return {{"tokens",
-             tokenizer.encode(object["text"].get_ref<const std::string&>(), request.special)}};
+    const json& text = field(object, "text", where);
+    if (!text.is_string())
+      core::throw_user("{}: text: expected a string, found {}", where, shown(text));
+    return {{"tokens", tokenizer.encode(text.get_ref<const std::string&>(), request.special)}};
   });
 }
 
@@ -146,7 +192,8 @@ void run_tokenize(const ModelRequest& request) {
 
 void add_model(CLI::App& app) {
   auto request = std::make_shared<ModelRequest>();
-  CLI::App* model = app.add_subcommand("model", "look at a model, or convert one: inspect, logprobs, tokenize, convert");
+  CLI::App* model = app.add_subcommand(
+      "model", "look at a model, or convert one: inspect, logprobs, tokenize, convert");
   model->require_subcommand(1);
   model->footer("Example:\n  ponder model inspect --model examples/tiny-v3-base");
   const auto add = [&](const char* name, const char* doc, void (*run)(const ModelRequest&)) {
@@ -164,7 +211,10 @@ void add_model(CLI::App& app) {
   logprobs->add_option("--dtype", request->dtype, "of weights and activations")
       ->check(CLI::IsMember({"float32", "bfloat16"}))
       ->capture_default_str();
+  logprobs->add_option("--adapter", request->adapter,
+                       "a LoRA adapter's folder, as ponder and PEFT save it");
   logprobs->footer(
+      "A line of n tokens gives n - 1 numbers: none for one token or for none.\n"
       "Example:\n  echo '{\"tokens\": [5, 6, 7]}' | ponder model logprobs --model "
       "examples/tiny-v3-base");
   CLI::App* tokenize =

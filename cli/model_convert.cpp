@@ -16,7 +16,7 @@ namespace ponder::cli {
 namespace {
 
 struct ConvertRequest {
-  std::filesystem::path in, out;
+  std::filesystem::path in, out, adapter;
   std::string dtype = "bfloat16";
   std::string max_shard_size = "5GB";
 };
@@ -44,8 +44,11 @@ int64_t parse_size(const std::string& text) {
 
 void run(const ConvertRequest& request) {
   core::catch_stop_signals();
-  const policy::ConvertReport report = policy::convert_model(
-      request.in, request.out, {kDtypes.at(request.dtype), parse_size(request.max_shard_size)});
+  const policy::ConvertReport report =
+      policy::convert_model(request.in, request.out,
+                            {.dtype = kDtypes.at(request.dtype),
+                             .max_shard_bytes = parse_size(request.max_shard_size),
+                             .adapter = request.adapter});
   fmt::print("{}: {} tensors, {} parameters in {}\n", request.out.string(), report.tensors,
              report.parameters, request.dtype);
 }
@@ -55,7 +58,8 @@ void run(const ConvertRequest& request) {
 void add_model_convert(CLI::App& model) {
   auto request = std::make_shared<ConvertRequest>();
   CLI::App* verb = model.add_subcommand(
-      "convert", "a GGUF file, or a folder with FP8 weights, to a Hugging Face folder");
+      "convert",
+      "a GGUF file, a folder with FP8 weights or with a LoRA adapter, to a Hugging Face folder");
   verb->add_option("IN", request->in, "a .gguf file or a Hugging Face folder")->required();
   verb->add_option("OUT", request->out, "the new folder; must not exist")->required();
   verb->add_option("--dtype", request->dtype, "of the weights")
@@ -64,10 +68,13 @@ void add_model_convert(CLI::App& model) {
   verb->add_option("--max-shard-size", request->max_shard_size,
                    "weights are divided into files of at most this size")
       ->capture_default_str();
+  verb->add_option("--adapter", request->adapter,
+                   "a LoRA adapter's folder, as ponder and PEFT save it, to be merged into IN");
   verb->footer(
       "Reads GGUF of the architectures llama, qwen2, qwen3 and deepseek2 with byte-level BPE\n"
       "tokenizers, in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K and Q6_K.\n"
-      "Example:\n  ponder model convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2");
+      "Example:\n  ponder model convert SmolLM2-135M-Instruct.Q4_1.gguf smollm2\n"
+      "  ponder model convert smollm2 merged --adapter runs/mine/checkpoints/latest/adapter");
   verb->callback([request] { run(*request); });
 }
 

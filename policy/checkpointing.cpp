@@ -18,12 +18,23 @@ struct SegmentHolder : torch::CustomClassHolder {
   Segment segment;
 };
 
+thread_local bool first_pass = false;
+
+// Segments do not nest.
+struct FirstPass {
+  FirstPass() { first_pass = true; }
+  ~FirstPass() { first_pass = false; }
+  FirstPass(const FirstPass&) = delete;
+  FirstPass& operator=(const FirstPass&) = delete;
+};
+
 struct Checkpoint : Function<Checkpoint> {
   // `anchor` needs a gradient, so that the outputs do even where x does not (a frozen embedding).
   static variable_list forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor&,
                                const c10::intrusive_ptr<SegmentHolder>& holder) {
     ctx->saved_data["segment"] = c10::IValue::make_capsule(holder);
     ctx->save_for_backward({x});
+    const FirstPass guard;
     variable_list outputs = holder->segment(x);
     variable_list integers;
     for (const at::Tensor& output : outputs)
@@ -53,6 +64,10 @@ struct Checkpoint : Function<Checkpoint> {
 };
 
 }  // namespace
+
+bool in_checkpointed_forward() {
+  return first_pass;
+}
 
 std::vector<at::Tensor> checkpointed(const Segment& segment, const at::Tensor& x) {
   if (!at::GradMode::is_enabled()) return segment(x);

@@ -17,4 +17,8 @@ using Segment = std::function<std::vector<at::Tensor>(const at::Tensor& x)>;
 // integer types take no gradient.
 std::vector<at::Tensor> checkpointed(const Segment& segment, const at::Tensor& x);
 
+// Whether this thread is in a segment's first pass: gradients are off, yet what it computes must be
+// what its second pass, with gradients, computes.
+bool in_checkpointed_forward();
+
 }  // namespace ponder::policy

@@ -16,6 +16,7 @@
 #include "policy/gguf_weights.h"
 #include "policy/hf_folder.h"
 #include "policy/model.h"
+#include "policy/peft_folder.h"
 #include "policy/safetensors.h"
 #include "policy/tokenizer.h"
 
@@ -186,7 +187,9 @@ void copy_companions(const fs::path& in, const fs::path& folder) {
 ConvertReport convert_folder(const fs::path& in, const fs::path& folder,
                              const ConvertOptions& options) {
   const Json config = decoded_config(in / "config.json", options.dtype);
-  parse_config(config.dump(), (in / "config.json").string());
+  const ModelConfig parsed = parse_config(config.dump(), (in / "config.json").string());
+  std::map<std::string, LowRank> differences;
+  if (!options.adapter.empty()) differences = read_lora(Model::meta(parsed), options.adapter);
   const auto weights = std::make_shared<WeightFolder>(in);
   std::vector<TensorSource> sources;
   for (const std::string& name : weights->names()) {
@@ -194,8 +197,20 @@ ConvertReport convert_folder(const fs::path& in, const fs::path& folder,
     const TensorInfo& info = weights->info(name);
     at::ScalarType dtype = at::isFloatingType(info.dtype) ? options.dtype : info.dtype;
     if (name.ends_with("e_score_correction_bias")) dtype = at::kFloat;  // as V3 ships it
-    sources.push_back(
-        {name, dtype, info.shape, [weights, name, dtype] { return weights->load(name, dtype); }});
+    const auto found = differences.find(name);
+    if (found == differences.end()) {
+      sources.push_back(
+          {name, dtype, info.shape, [weights, name, dtype] { return weights->load(name, dtype); }});
+      continue;
+    }
+    sources.push_back({name, dtype, info.shape, [weights, name, dtype, by = found->second] {
+                         return by.difference().add_(weights->load(name, at::kFloat)).to(dtype);
+                       }});
+    differences.erase(found);
+  }
+  if (!differences.empty()) {
+    core::throw_user("{}: the adapter changes '{}', which {} does not hold",
+                     options.adapter.string(), differences.begin()->first, in.string());
   }
   write_json(folder / "config.json", config);
   copy_companions(in, folder);
@@ -211,6 +226,10 @@ ConvertReport convert_model(const fs::path& in, const fs::path& out,
   }
   fs::path name = out;
   if (!name.has_filename()) name = name.parent_path();  // "OUT/" means the same
+  if (!options.adapter.empty() && !fs::is_directory(in)) {
+    core::throw_user("--adapter: {} is no Hugging Face folder: convert it first, then merge",
+                     in.string());
+  }
   NewFolder folder(name);
   const ConvertReport report = fs::is_directory(in) ? convert_folder(in, folder.part(), options)
                                                     : convert_gguf(in, folder.part(), options);

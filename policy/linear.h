@@ -41,7 +41,8 @@ struct Linear {
   }
 
   // x [..., in] -> [..., out] in x's dtype, with graph. The bias is added in x's
-  // dtype. Where gradients are off an adapter is taken as merged.
+  // dtype; an adapter's own products are made in it, whatever the precision. Where gradients are
+  // off, and no checkpointed pass (checkpointing.h) runs, an adapter is taken as merged.
   at::Tensor operator()(const at::Tensor& x) const;
 
   // The matrix [out, in] that the map multiplies with, for code that folds it into another product.

@@ -1,9 +1,9 @@
 // LoRA (arXiv:2106.09685): the model's weights stay as they are, a low-rank difference beside each
 // chosen linear is trained. Names and defaults are PEFT's and TRL's; dropout is not offered.
+// Adapters as files: policy/peft_folder.h.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -16,8 +16,10 @@ struct LoraOptions {
   bool use_peft = false;   // train adapters instead of the weights
   int64_t lora_r = 16;     // rank
   double lora_alpha = 32;  // the difference is multiplied by lora_alpha / lora_r
-  // Last parts of the linears' names, or "all-linear". Routed experts and modules for multi-token
-  // prediction are left out: transformers has no linears there that PEFT could attach to.
+  // As PEFT matches target_modules: "all-linear", or names of linears or their ends from a dot on
+  // (q_proj, experts.3.up_proj, model.layers.0.mlp.down_proj). Every linear of every layer can be
+  // meant, routed experts and modules for multi-token prediction too; the router, the embedding and
+  // lm_head cannot.
   std::vector<std::string> lora_target_modules = {"all-linear"};
 };
 void bind(core::Binder& b, LoraOptions& options);
@@ -28,14 +30,18 @@ void bind(core::Binder& b, LoraOptions& options);
 // UserError for a target that no linear bears.
 std::vector<Parameter> add_lora(Model& model, const LoraOptions& options, uint64_t seed);
 
+// An adapter's values, a [r, in] and b [out, r], and the linear of the model it stands beside.
+struct AdapterValues {
+  Linear* linear = nullptr;
+  at::Tensor a, b;
+  double scaling = 1;
+};
+
+// The same with values that are there: copies of them in the model's dtype.
+std::vector<Parameter> attach_adapters(Model& model, const std::vector<AdapterValues>& values);
+
 // Brings the merged matrices, with which the model samples and is saved, up to date. To be called
 // when adapters have changed; nothing to do for a model without.
 void refresh_lora(const Model& model);
-
-// Writes adapter_config.json and adapter_model.safetensors as PEFT does into the existing folder
-// `dir`; `base` is the folder of the weights beside which the adapters were trained. REQUIRES: the
-// model has adapters.
-void save_lora(const Model& model, const std::filesystem::path& base,
-               const std::filesystem::path& dir);
 
 }  // namespace ponder::policy

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "policy/hf_folder.h"
+#include "policy/peft_folder.h"
 #include "recipes/evaluate.h"
 #include "recipes/reward_model.h"
 

@@ -104,6 +104,26 @@ TEST_F(Train, GoesOnAfterMaxSteps) {
   EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(whole()));
 }
 
+// The same with adapters beside every linear, the experts' too; what is frozen stays as it was.
+TEST_F(Train, AdaptersGoOnToo) {
+  const std::vector<std::string> lora = {"training.use_peft=true", "training.bf16=true",
+                                         "training.gradient_checkpointing=true",
+                                         "training.lora_r=4", "grpo.max_steps=4"};
+  std::vector<std::string> two = lora;
+  two.insert(two.end(), {"--max-steps", "2"});
+  const fs::path one = other("lora"), run = other("lora_stopped");
+  ASSERT_EQ(test::run(test::small_run(one, lora)).status, 0);
+  ASSERT_EQ(test::run(test::small_run(run, two)).status, 0);
+  ASSERT_EQ(test::run(test::small_run(run, lora)).status, 0);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(one));
+  for (const char* file : {"model.safetensors", "adapter/adapter_model.safetensors"}) {
+    EXPECT_EQ(test::read_text(run / "checkpoints/4" / file),
+              test::read_text(one / "checkpoints/4" / file));
+  }
+  EXPECT_THAT(test::read_text(one / "checkpoints/4/adapter/adapter_config.json"),
+              HasSubstr(".mlp.experts.gate_up_proj"));
+}
+
 TEST_F(Train, GoesOnAfterKillNine) {
   const fs::path run = other("killed");
   for (const int64_t step : {1, 3, 4}) {
