@@ -15,4 +15,8 @@ int64_t resident_memory_bytes();
 // are among them.
 int64_t allocated_bytes();
 
+// Gives the whole pages of a block of memory back to the system (madvise(2), MADV_DONTNEED): what
+// was written there is lost, and the block stays the owner's.
+void drop_pages(void* data, int64_t bytes);
+
 }  // namespace ponder::core

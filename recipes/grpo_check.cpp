@@ -64,6 +64,7 @@ MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
   const int64_t micro = std::max(longest, std::min(o.train_tokens_max, update));
   MemoryForecast out;
   out.now = core::resident_memory_bytes();
+  out.at_once = o.one_step_off;
   out.gradients = trained * 4;  // added up in float32
   const int64_t running =
       recipe.rollout.is_remote() ? 0 : std::min<int64_t>(sequences, recipe.rollout.max_running);

@@ -1,6 +1,7 @@
 // `ponder train --check` of a GRPO recipe: what a person should see before the first step.
 #pragma once
 
+#include <algorithm>
 #include <cstdio>
 
 #include "grpo/advantage.h"
@@ -15,7 +16,11 @@ struct MemoryForecast {
   int64_t gradients = 0;
   int64_t cache = 0;        // of the sampler, as full as it gets
   int64_t activations = 0;  // of one forward and backward
-  int64_t total() const { return now + gradients + cache + activations; }
+  bool at_once = false;     // it samples while it trains; else the cache is given back before
+  int64_t total() const {
+    const int64_t training = gradients + activations;
+    return now + (at_once ? cache + training : std::max(cache, training));
+  }
 };
 
 // How long the sequences of a rollout are, tokens.

@@ -10,6 +10,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "core/memory.h"
 #include "policy/decode/decoder.h"
 #include "rollout/job.h"
 #include "rollout/mtp_drafter.h"
@@ -252,6 +253,13 @@ struct Engine::Impl {
     }
   }
 
+  // Nothing runs: the cache's memory is the trainer's until the next pass.
+  void rest() {
+    if (!scheduler.idle() || !cache.layers.front().is_cpu()) return;
+    for (at::Tensor& layer : cache.layers)
+      core::drop_pages(layer.data_ptr(), static_cast<int64_t>(layer.nbytes()));
+  }
+
   // What is drawn for one sequence in a pass: a token, and as many more as the guesses were right.
   struct Drawn {
     std::vector<Draw> draws;
@@ -427,6 +435,7 @@ std::vector<data::Group> Engine::generate(std::vector<Request> requests,
       ids.push_back(submit(std::move(requests[i])));
     }
     while (open > 0) step();
+    impl_->rest();
   } catch (...) {
     for (const RequestId id : ids) impl_->forget(id);
     impl_->news.clear();

@@ -139,7 +139,8 @@ class Engine {
   bool busy() const;
   EngineStats stats() const;
 
-  // All of the requests to their ends: one group each, in their order.
+  // All of the requests to their ends: one group each, in their order. Where nothing else runs the
+  // cache's memory is given back until the next pass.
   std::vector<data::Group> generate(std::vector<Request> requests,
                                     const OnCompletion& on_completion = {});
   // The same for one set of options.
