@@ -67,7 +67,8 @@ def gigabytes(result):
 
 
 def train_table():
-    words = [a.ponder, "bench", "step", "--model", a.model, "--repetitions", "1", "--train-tokens-max", "1024"]
+    words = [a.ponder, "bench", "step", "--model", a.model, "--repetitions", "1", "--train-tokens-max", "1536",
+             "--adam-moments-dtype", "bfloat16"]
     peers = [("PyTorch, bfloat16 weights and moments", "torch_train.py", [a.model, "bf16", "8", "1"])]
     if "amp" not in a.skip:
         peers.append(("PyTorch, float32 weights, bfloat16 autocast", "torch_train.py", [a.model, "amp", "8", "1"]))
@@ -82,7 +83,7 @@ def train_table():
                      f"{ours['peak_rss_bytes'] / r['peak_rss_bytes']:.2f} × |")
     return lines + ["", f"ponder: {ours['gflop_per_s']:.0f} GFLOP/s (6 a weight and token; attention and what is computed twice "
                     f"not counted) of {ours['matmul_peak_gflop_per_s']:.0f} that one large product reaches in the same run: "
-                    f"{ours['share_of_peak']:.2f}. bfloat16 weights with float32 masters and moments.", ""]
+                    f"{ours['share_of_peak']:.2f}. bfloat16 weights and moments, float32 masters and gradients.", ""]
 
 
 def grpo_table(title, model, words, precision, micro):
@@ -103,7 +104,9 @@ page = ["# A training step", "", f"`bench/step.py` on {os.cpu_count()} cores of 
 if "train" not in a.skip:
     page += train_table()
 if "grpo" not in a.skip:
-    page += grpo_table("A GRPO step, 8 prompts × 8 completions, lengths 1:8, bfloat16, with a reference", a.model, ["--spread", "8"], "bf16", "8")
+    page += grpo_table("A GRPO step, 8 prompts × 8 completions, lengths 1:8, bfloat16, with a reference", a.model,
+                       ["--spread", "8", "--train-tokens-max", "1024", "--gradient-checkpointing", "true",
+                        "--adam-moments-dtype", "bfloat16"], "bf16", "8")
 if a.tiny and "tiny" not in a.skip:
     for beta in ("0", "0.04"):
         page += grpo_table(f"A GRPO step of a 5 M DeepSeek-V3, 32 × 8, float32, {'with a reference' if beta != '0' else 'no reference'}", a.tiny,
