@@ -8,6 +8,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/core/InferenceMode.h>
 
 #include "core/error.h"
 #include "core/memory.h"
@@ -390,7 +391,7 @@ RequestId Engine::submit(Request request) {
 }
 
 bool Engine::step() {
-  const at::NoGradGuard no_grad;
+  const c10::InferenceMode no_graph;
   return impl_->step();
 }
 

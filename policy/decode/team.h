@@ -24,7 +24,9 @@ struct Team {
     return {std::min(count, grains * thread / size * grain),
             std::min(count, grains * (thread + 1) / size * grain)};
   }
+  // One thread alone does not wait: OpenMP's barrier would ask the system each time whom to wake.
   static void wait() {
+    if (omp_get_num_threads() == 1) return;
 #pragma omp barrier
   }
 };
