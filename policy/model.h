@@ -143,7 +143,10 @@ class Model {
   void update_balance_biases(const at::Tensor& loads, double gamma);
 
  private:
+  // Tensors without values.
   Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device);
+  friend Model load_body(const std::filesystem::path&, const std::string&,
+                         at::ScalarType);  // body.h
   LayerOutput run_layer(const DecoderLayer& layer, const at::Tensor& x,
                         const PackedContext& context) const;
 

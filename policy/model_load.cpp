@@ -94,9 +94,16 @@ void check_folder(const WeightFolder& folder, const ModelConfig& config,
   for (const Parameter& p : shapes.parameters()) check_tensor(folder, p);
 }
 
+// NaN is the least and the greatest value of what holds one; no copy of x is made.
+bool all_finite(const at::Tensor& x) {
+  if (x.numel() == 0) return true;
+  const auto [least, greatest] = at::aminmax(x);
+  return std::isfinite(least.item<float>()) && std::isfinite(greatest.item<float>());
+}
+
 void load_tensor(const WeightFolder& folder, const Parameter& p) {
-  p.tensor.copy_(folder.load(p.name, p.tensor.scalar_type()));
-  if (!p.tensor.isfinite().all().item<bool>()) {
+  folder.load_into(p.name, p.tensor);
+  if (!all_finite(p.tensor)) {
     throw_user("{}: tensor '{}' holds values that are not finite: the checkpoint is damaged",
                folder.path().string(), p.name);
   }
@@ -128,7 +135,7 @@ Model load_body(const std::filesystem::path& dir, const std::string& head, at::S
   config.num_nextn_predict_layers = 0;
   const WeightFolder folder(dir);
   check_folder(folder, config, head);
-  Model model = Model::random(config, 0, dtype);
+  Model model(config, dtype, at::kCPU);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters()) load_tensor(folder, p);
   return model;

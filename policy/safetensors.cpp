@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "core/error.h"
 #include "core/file.h"
 #include "core/spelling.h"
@@ -52,6 +55,17 @@ at::Tensor SafetensorsFile::tensor(const std::string& name) const {
   }
   return at::from_blob(
       data, entry.shape, [keep = file_](void*) {}, options);
+}
+
+void SafetensorsFile::forget(const std::string& name) const {
+  const TensorInfo& entry = info(name);
+  // Whole pages of this tensor's own.
+  const auto page = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  const auto data = reinterpret_cast<uintptr_t>(file_->bytes().data()) + data_begin_;
+  const uintptr_t begin = (data + entry.begin + page - 1) / page * page;
+  const uintptr_t end = (data + entry.end) / page * page;
+  // A hint: where the system does not take it, the pages stay.
+  if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 }
 
 }  // namespace ponder::policy

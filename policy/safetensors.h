@@ -58,6 +58,10 @@ class SafetensorsFile {
   // aligned for its dtype is copied instead.
   at::Tensor tensor(const std::string& name) const;
 
+  // Gives back the memory that the file's pages with this tensor take; views of it stay valid and
+  // read the file again.
+  void forget(const std::string& name) const;
+
  private:
   std::shared_ptr<core::MappedFile> file_;
   size_t data_begin_ = 0;  // file offset of the data section
@@ -86,6 +90,10 @@ class WeightFolder {
   // block scales, the float tensor NAME_scale_inv, as DeepSeek-V3 publishes them: one float32
   // product, rounded to `dtype`. UserError where those are missing or of a wrong shape or dtype.
   at::Tensor load(const std::string& name, at::ScalarType dtype) const;
+
+  // The same values into `to`, of the tensor's shape and any dtype, without a copy in between where
+  // no block scales are to be multiplied; then the file's pages are given back.
+  void load_into(const std::string& name, const at::Tensor& to) const;
 
   // Rows begin..end - 1 of its first dimension, the same values; no other rows' pages are read.
   at::Tensor load_rows(const std::string& name, int64_t begin, int64_t end,

@@ -143,4 +143,11 @@ at::Tensor WeightFolder::load(const std::string& name, at::ScalarType dtype) con
   return dequantize_fp8({whole, block_scales(name, 0, info(name).shape[0]), kFp8Blocks}, dtype);
 }
 
+void WeightFolder::load_into(const std::string& name, const at::Tensor& to) const {
+  const SafetensorsFile& file = file_with(name);
+  const bool scaled = file.info(name).dtype == at::kFloat8_e4m3fn;
+  to.copy_(scaled ? load(name, to.scalar_type()) : file.tensor(name));
+  file.forget(name);
+}
+
 }  // namespace ponder::policy

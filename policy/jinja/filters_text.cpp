@@ -131,22 +131,26 @@ Value center(Run& run, const Value& input, Args& args) {
 Value truncate(Run& run, const Value& input, Args& args) {
   const auto bound = args.bind("truncate", {"length", "killwords", "end", "leeway"});
   if (input.is_undefined()) return input;
-  if (!input.as<Text>())
-    throw Problem(fmt::format("truncate expects a string, not {}", type_name(input)));
-  const Text& text = *input.as<Text>();
-  run.budget().spend(text.utf8.size());
-  const int64_t length = integer_or(bound[0], 255), leeway = integer_or(bound[3], 5);
+  const int64_t limit = integer_or(bound[0], 255), leeway = integer_or(bound[3], 5);
   const std::string end = bound[2] ? str(*bound[2], run.budget()) : "...";
   const auto end_size = static_cast<int64_t>(count_characters(end));
-  if (length < end_size)
-    throw Problem(fmt::format("expected length >= {}, got {}", end_size, length));
+  if (limit < end_size)
+    throw Problem(fmt::format("expected length >= {}, got {}", end_size, limit));
   if (leeway < 0) throw Problem(fmt::format("expected leeway >= 0, got {}", leeway));
+  const auto fits = [&](size_t size) {
+    const auto count = static_cast<int64_t>(size);
+    return count <= limit || count - limit <= leeway;
+  };
+  if (!input.as<Text>()) {  // what has a length and is short stays as it is
+    if (fits(length(input))) return input;
+    throw Problem(fmt::format("truncate expects a string, not {}", type_name(input)));
+  }
+  const Text& text = *input.as<Text>();
+  run.budget().spend(text.utf8.size());
   const std::vector<std::string_view> all = characters(text.utf8);
-  if (static_cast<int64_t>(all.size()) <= length ||
-      static_cast<int64_t>(all.size()) - length <= leeway)
-    return Value::text(text.utf8, text.markup);
+  if (fits(all.size())) return Value::text(text.utf8, text.markup);
   std::string out;
-  for (int64_t i = 0; i < length - end_size; ++i) out += all[static_cast<size_t>(i)];
+  for (int64_t i = 0; i < limit - end_size; ++i) out += all[static_cast<size_t>(i)];
   if (!flag(bound[1])) out = out.substr(0, out.rfind(' '));
   return Value::text(out + end, text.markup);
 }

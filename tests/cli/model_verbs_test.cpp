@@ -41,6 +41,70 @@ TEST(ModelLogprobs, InBfloat16AreNearThoseInFloat32) {
     EXPECT_NEAR(full[i], half[i], 0.1 + 0.05 * std::abs(full[i]));
 }
 
+TEST(ModelLogprobs, OneTokenOrNoneHasNone) {
+  const test::TempDir dir;
+  write(dir.path() / "in.jsonl", "{\"tokens\": []}\n{\"tokens\": [5]}\n{\"tokens\": [5, 6]}");
+  const test::Outcome outcome = test::run(
+      {test::kPonder, "model", "logprobs", "--model", kModel, "--input", dir.path() / "in.jsonl"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out,
+              ::testing::StartsWith("{\"logprobs\":[]}\n{\"logprobs\":[]}\n{\"logprobs\":[-"));
+}
+
+TEST(ModelLogprobs, WrongLinesAreErrorsThatNameLineAndKey) {
+  const std::pair<std::string, std::string> cases[] = {
+      {R"({"tokens": [5, 451]})", "tokens[1]: expected a token id from 0 to 450, found 451"},
+      {R"({"tokens": [-1]})", "tokens[0]: expected a token id from 0 to 450, found -1"},
+      {R"({"tokens": [5, 1.0]})", "found 1.0"},
+      {R"({"tokens": [true]})", "found true"},
+      {R"({"tokens": [18446744073709551615]})", "found 18446744073709551615"},
+      {R"({"tokens": "5 6"})", "tokens: expected a list of token ids, found \"5 6\""},
+      {R"({"token": [5]})", "there is no key 'tokens', is 'token' meant?"},
+      {R"({"tokens": [5], "tokens": [6]})", "the key 'tokens' is given twice"},
+      {R"([5, 6])", "expected a JSON object, found array"},
+      {R"({"tokens": [5)", "broken JSON"},
+      {"{\"tokens\": [5], \"x\": \"\xff\"}", "broken JSON"},
+      {"", "an empty line"},
+  };
+  const test::TempDir dir;
+  const fs::path input = dir.path() / "in.jsonl";
+  for (const auto& [line, message] : cases) {
+    SCOPED_TRACE(line);
+    write(input, "{\"tokens\": [5, 6]}\n" + line + "\n");
+    const test::Outcome outcome = test::run(
+        {test::kPonder, "model", "logprobs", "--model", kModel, "--input", input.string()});
+    EXPECT_EQ(outcome.status, 2);
+    EXPECT_THAT(outcome.err, HasSubstr("in.jsonl:2: "));
+    EXPECT_THAT(outcome.err, HasSubstr(message));
+  }
+  const test::Outcome folder = test::run(
+      {test::kPonder, "model", "logprobs", "--model", kModel, "--input", dir.path().string()});
+  EXPECT_EQ(folder.status, 2);
+  EXPECT_THAT(folder.err, HasSubstr("expected a JSONL file"));
+}
+
+TEST(ModelConvert, MergesAnAdapter) {
+  const test::TempDir dir;
+  const fs::path merged = dir.path() / "merged", adapter = dir.path() / "run/checkpoints/2/adapter";
+  const test::Outcome trained = test::run(
+      test::small_run(dir.path() / "run", {"training.use_peft=true", "grpo.max_steps=2"}));
+  ASSERT_EQ(trained.status, 0) << trained.err;
+  const test::Outcome outcome = test::run({test::kPonder, "model", "convert", kModel, merged,
+                                           "--dtype", "float32", "--adapter", adapter});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(test::read_text(merged / "model.safetensors"),
+            test::read_text(dir.path() / "run/checkpoints/2/model.safetensors"));
+  write(dir.path() / "in.jsonl", "{\"tokens\": [5, 40, 33, 60]}\n");
+  const auto scored = [&](const fs::path& model, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {
+        test::kPonder, "model", "logprobs", "--model", model, "--input", dir.path() / "in.jsonl"};
+    words.insert(words.end(), more.begin(), more.end());
+    return test::run(words).out;
+  };
+  EXPECT_EQ(scored(kModel, {"--adapter", adapter}), scored(merged, {}));
+  EXPECT_NE(scored(kModel, {}), scored(merged, {}));
+}
+
 TEST(ModelLogprobs, RefusesAnUnknownDtype) {
   const test::Outcome outcome =
       test::run({test::kPonder, "model", "logprobs", "--model", kModel, "--dtype", "float8"});

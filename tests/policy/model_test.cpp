@@ -1,5 +1,8 @@
 #include "policy/model.h"
 
+#include <algorithm>
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -30,6 +33,35 @@ PackedInput packed(const std::vector<std::vector<int64_t>>& sequences) {
   input.token_ids = at::tensor(tokens);
   input.positions = at::tensor(positions);
   return input;
+}
+
+TEST(Model, WeightsThatAreNotFiniteAreRefused) {
+  const test::TempDir dir;
+  core::write_file_atomic(dir.path() / "config.json", test::tiny_config_text());
+  const Model model = test::tiny_model();
+  for (const at::ScalarType stored : {at::kFloat, at::kBFloat16}) {
+    for (const float value : {NAN, INFINITY, -INFINITY}) {
+      SCOPED_TRACE(value);
+      NamedTensors tensors;
+      for (const Parameter& p : model.parameters())
+        tensors.emplace_back(p.name, p.tensor.detach().to(stored, false, /*copy=*/true));
+      const auto broken = [](const auto& entry) {
+        return entry.first == "model.layers.0.mlp.up_proj.weight";
+      };
+      std::find_if(tensors.begin(), tensors.end(), broken)->second[40][31].fill_(value);
+      save_safetensors(dir.path() / "model.safetensors", tensors);
+      for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+        try {
+          Model::load(dir.path(), dtype);
+          ADD_FAILURE() << "no error";
+        } catch (const core::UserError& error) {
+          EXPECT_THAT(error.what(),
+                      HasSubstr("'model.layers.0.mlp.up_proj.weight' holds values that are not "
+                                "finite"));
+        }
+      }
+    }
+  }
 }
 
 TEST(Model, SequencesLaidEndToEndDoNotSeeEachOther) {

@@ -61,6 +61,25 @@ TEST_F(WeightFolderTest, Fp8RowsAreThoseOfTheWholeMatrix) {
   }
 }
 
+TEST_F(WeightFolderTest, LoadsIntoATensorWhatItLoads) {
+  const SafetensorsFile golden(fs::path(PONDER_SOURCE_DIR) / "tests/golden/fp8/v3.safetensors");
+  save({{"w", golden.tensor("w")},
+        {"w_scale_inv", golden.tensor("w_scale_inv")},
+        {"half", at::rand({70, 33}).to(at::kHalf)},
+        {"plain", golden.tensor("float32")}});
+  const WeightFolder folder(folder_);
+  for (const char* name : {"w", "half", "plain"}) {
+    const at::Tensor view = folder.tensor(name);
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      const at::Tensor into = at::empty(view.sizes(), dtype);
+      folder.load_into(name, into);
+      EXPECT_TRUE(at::equal(into, folder.load(name, dtype))) << name;
+    }
+    // The pages were given back; a view reads them again.
+    EXPECT_TRUE(at::equal(view.to(at::kFloat), folder.tensor(name).to(at::kFloat))) << name;
+  }
+}
+
 TEST_F(WeightFolderTest, MissingOrMisshapenScalesAreErrors) {
   const at::Tensor w = at::randn({130, 260}).to(at::kFloat8_e4m3fn);
   save({{"w", w}});

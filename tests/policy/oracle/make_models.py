@@ -54,6 +54,10 @@ CONFIGS = {
     "v3-mtp": ("DeepseekV3", V3 | dict(num_nextn_predict_layers=1)),
     "v3-mtp-yarn": ("DeepseekV3", V3 | dict(num_nextn_predict_layers=2, tie_word_embeddings=True)
                     | rope("yarn", mscale=1.0, mscale_all_dim=1.0, **YARN)),
+    "v3-odd": ("DeepseekV3", V3 | dict(hidden_size=40, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=7,
+                                       kv_lora_rank=9, qk_nope_head_dim=6, qk_rope_head_dim=10, v_head_dim=5,
+                                       num_experts_per_tok=1, n_group=2, topk_group=2, rms_norm_eps=1e-5)
+               | rope("yarn", mscale=0.8, theta=100.0, **YARN)),
     "v2": ("DeepseekV2", V2),
     "v2-groups": ("DeepseekV2", V2 | dict(topk_method="group_limited_greedy", n_group=4, topk_group=2)),
     "v2-lite": ("DeepseekV2", V2 | dict(q_lora_rank=None, n_shared_experts=2)
@@ -71,6 +75,8 @@ CONFIGS = {
     "qwen3-bias": ("Qwen3", QWEN3 | dict(attention_bias=True)),
     "qwen3-window": ("Qwen3", QWEN3 | dict(use_sliding_window=True, sliding_window=7,
                                            layer_types=["full_attention", "sliding_attention", "full_attention"])),
+    "qwen3-window-1": ("Qwen3", QWEN3 | dict(use_sliding_window=True, sliding_window=1, max_window_layers=0, head_dim=6)
+                       | rope("linear", factor=3.7)),
     "qwen3-yarn": ("Qwen3", QWEN3 | rope("yarn", attention_factor=1.4, **YARN)),
     "llama": ("Llama", DENSE),
     "llama-smollm2": ("Llama", DENSE | dict(tie_word_embeddings=True, num_attention_heads=3, num_key_value_heads=1)
@@ -79,6 +85,9 @@ CONFIGS = {
     "llama-3.1": ("Llama", DENSE | rope("llama3", theta=500000.0, **LLAMA3)),
     "llama-3.2": ("Llama", DENSE | dict(head_dim=16, tie_word_embeddings=True)
                   | rope("llama3", theta=500.0, **LLAMA3 | dict(factor=32.0))),
+    "llama-odd": ("Llama", DENSE | dict(hidden_size=24, intermediate_size=33, num_attention_heads=3,
+                                        num_key_value_heads=1, head_dim=14, rms_norm_eps=1e-2, attention_bias=True)
+                  | rope("llama3", theta=100.0, **LLAMA3)),
     "llama-linear": ("Llama", DENSE | rope("linear", factor=2.0)),
     "llama-bias": ("Llama", DENSE | dict(attention_bias=True, mlp_bias=True)),
     "mistral": ("Mistral", DENSE | dict(sliding_window=None)),
