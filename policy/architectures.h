@@ -36,7 +36,12 @@ void read_gqa_heads(const ConfigKeys& keys, ModelConfig& config, int64_t default
 void read_qwen_windows(const ConfigKeys& keys, ModelConfig& config);
 // DeepSeek's latent attention and the sizes of its mixtures.
 void read_mla(const ConfigKeys& keys, ModelConfig& config);
-void read_moe_sizes(const ConfigKeys& keys, ModelConfig& config);
+// What a missing key of a mixture means; transformers' configs of V2 and V3 differ.
+struct MoeDefaults {
+  int64_t n_shared_experts, n_group, topk_group;
+  double routed_scaling_factor;
+};
+void read_moe_sizes(const ConfigKeys& keys, const MoeDefaults& defaults, ModelConfig& config);
 // Groups and experts that a token can choose fit each other.
 void check_moe_groups(const ConfigKeys& keys, const MoeConfig& moe);
 

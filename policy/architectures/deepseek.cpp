@@ -22,15 +22,20 @@ void read_mla(const ConfigKeys& keys, ModelConfig& config) {
       fmt::format("qk_rope_head_dim: expected an even number, found {}", mla.qk_rope_head_dim));
 }
 
-void read_moe_sizes(const ConfigKeys& keys, ModelConfig& config) {
+void read_moe_sizes(const ConfigKeys& keys, const MoeDefaults& defaults, ModelConfig& config) {
   MoeConfig& moe = config.moe;
+  // A key's null means none.
+  const auto count = [&](const char* key, int64_t low, int64_t none, int64_t missing) {
+    return keys.integer(key, low, keys.mentions(key) ? none : missing);
+  };
   moe.n_routed_experts = keys.integer("n_routed_experts", 1);
-  moe.n_shared_experts = keys.integer("n_shared_experts", 0, 0);
+  moe.n_shared_experts = count("n_shared_experts", 0, 0, defaults.n_shared_experts);
   moe.num_experts_per_tok = keys.integer("num_experts_per_tok", 1);
   moe.moe_intermediate_size = keys.integer("moe_intermediate_size", 1);
-  moe.n_group = keys.integer("n_group", 1, 1);
-  moe.topk_group = keys.integer("topk_group", 1, 1);
-  moe.routed_scaling_factor = keys.positive("routed_scaling_factor", 1);
+  moe.n_group = count("n_group", 1, 1, defaults.n_group);
+  moe.topk_group = count("topk_group", 1, 1, defaults.topk_group);
+  moe.routed_scaling_factor =
+      keys.positive("routed_scaling_factor", defaults.routed_scaling_factor);
   keys.require(keys.integer("moe_layer_freq", 1, 1) == 1, "moe_layer_freq: expected 1");
 }
 

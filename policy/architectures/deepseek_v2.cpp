@@ -20,7 +20,9 @@ void read_deepseek_v2(const ConfigKeys& keys, ModelConfig& config) {
                fmt::format("topk_method: unknown '{}'{}", method,
                            core::suggestion(method, {"greedy", "group_limited_greedy"})));
   if (config.first_k_dense_replace >= config.num_hidden_layers) return;
-  read_moe_sizes(keys, config);
+  read_moe_sizes(keys,
+                 {.n_shared_experts = 2, .n_group = 1, .topk_group = 1, .routed_scaling_factor = 1},
+                 config);
   config.moe.gate = Gate::kSoftmax;
   // transformers does not read V2's norm_topk_prob, which every published V2 sets to false.
   config.moe.norm_topk_prob = false;

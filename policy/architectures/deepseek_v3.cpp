@@ -19,7 +19,9 @@ void read_deepseek_v3(const ConfigKeys& keys, ModelConfig& config) {
   keys.require(method == "noaux_tc",
                fmt::format("topk_method: expected 'noaux_tc', found '{}'", method));
   if (config.first_k_dense_replace >= config.num_hidden_layers) return;
-  read_moe_sizes(keys, config);
+  read_moe_sizes(
+      keys, {.n_shared_experts = 1, .n_group = 8, .topk_group = 4, .routed_scaling_factor = 2.5},
+      config);
   config.moe.gate = Gate::kSigmoidBias;
   config.moe.norm_topk_prob = keys.boolean("norm_topk_prob", true);
   check_moe_groups(keys, config.moe);

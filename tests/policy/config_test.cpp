@@ -1,6 +1,8 @@
 // What a config.json may say, and that each impossible thing has its own complaint.
 #include "policy/config.h"
 
+#include <nlohmann/json.hpp>
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -148,6 +150,31 @@ TEST(ParseConfig, TakesTransformersDefaultsWhereKeysAreMissing) {
       parse_config(dense_text("mistral", R"(, "sliding_window": null)"), "c").sliding_window(2), 0);
   // Qwen's sliding_window means nothing without use_sliding_window.
   EXPECT_EQ(parse_config(dense_text("qwen2", R"(, "sliding_window": 8)"), "c").sliding_window(0),
+            0);
+}
+
+// DeepseekV3Config's and DeepseekV2Config's; a key's null is no missing key.
+TEST(ParseConfig, TakesTransformersDefaultsOfMixtures) {
+  const auto without = [](std::string text, const std::vector<std::string>& keys) {
+    nlohmann::json object = nlohmann::json::parse(text);
+    for (const std::string& key : keys) object.erase(key);
+    return parse_config(object.dump(), "c").moe;
+  };
+  const std::vector<std::string> keys = {"n_shared_experts", "n_group", "topk_group",
+                                         "routed_scaling_factor"};
+  const MoeConfig v3 = without(test::tiny_config_text(R"(, "n_routed_experts": 16)"), keys);
+  EXPECT_EQ(v3.n_shared_experts, 1);
+  EXPECT_EQ(v3.n_group, 8);
+  EXPECT_EQ(v3.topk_group, 4);
+  EXPECT_EQ(v3.routed_scaling_factor, 2.5);
+  const MoeConfig v2 = without(test::tiny_config_text(R"(, "model_type": "deepseek_v2")"), keys);
+  EXPECT_EQ(v2.n_shared_experts, 2);
+  EXPECT_EQ(v2.n_group, 1);
+  EXPECT_EQ(v2.topk_group, 1);
+  EXPECT_EQ(v2.routed_scaling_factor, 1);
+  EXPECT_EQ(without(test::tiny_config_text(R"(, "n_group": null, "topk_group": null)"), {}).n_group,
+            1);
+  EXPECT_EQ(without(test::tiny_config_text(R"(, "n_shared_experts": null)"), {}).n_shared_experts,
             0);
 }
 
