@@ -1,4 +1,4 @@
-// Workers that torchrun and Slurm start, kill and start again.
+// Workers that torchrun, mpirun and Slurm start, kill and start again.
 #include <cstdlib>
 
 #include <fmt/format.h>
@@ -57,23 +57,61 @@ TEST(Torchrun, RestartsTheJobAfterAKillAndItGoesOnWithTheSameBits) {
   EXPECT_THAT(test::processes_of(run), IsEmpty());
 }
 
-// Each worker runs a program in the sandbox: `words` is the launcher for two.
-void expect_sandbox_works(std::vector<std::string> words, const fs::path& folder) {
-  std::ofstream(folder / "program.py") << "print(6 * 7)\n";
-  append(words, {test::kPonder, "sandbox", "run", (folder / "program.py").string(), "--json"});
+// A run whose completions are programs that the sandbox runs, by the launcher's `words` and by
+// `ponder train --workers 2`: every program was run, and the metrics are the same.
+void expect_sandboxed_rewards(std::vector<std::string> words, const test::TempDir& folder) {
+  const fs::path data = folder.path() / "programs.jsonl", run = folder.path() / "rewarded";
+  std::ofstream lines(data);
+  for (int i = 0; i < 20; ++i) {
+    lines << fmt::format(
+        R"({{"prompt": "{}+5=?", "answer": {{"language": "python", "test_cases": [{{"input": "", "output": "7"}}]}}}})"
+        "\n",
+        i);
+  }
+  lines.close();
+  const std::vector<std::string> reward = {
+      "dataset.name=" + data.string(),  "dataset.test_share=0",        "eval.num_prompts=0",
+      "reward.reward_funcs=[\"code\"]", "reward.reward_weights=[1.0]", "grpo.max_steps=2"};
+  append(words, worker_run(run, reward));
   const test::Outcome outcome = test::run(words);
-  EXPECT_EQ(outcome.status, 0) << outcome.err;
-  const size_t first = outcome.out.find("\"42\\n\""), second = outcome.out.rfind("\"42\\n\"");
-  EXPECT_NE(first, std::string::npos) << outcome.out;
-  EXPECT_NE(first, second) << outcome.out;
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  for (const core::StepRecord& record : test::metrics_of(run)) {
+    EXPECT_TRUE(record.metrics.contains("rewards/code/mean"));
+    EXPECT_FALSE(record.metrics.contains("rewards/status/crashed"));
+  }
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(undisturbed(folder, reward)));
 }
 
-TEST(Torchrun, TheSandboxWorksInItsWorkers) {
+TEST(Torchrun, RewardsInTheSandboxWorkInItsWorkers) {
   if (test::oracle_python().empty()) GTEST_SKIP() << "PONDER_ORACLE_PYTHON names no Python";
   const test::TempDir folder;
-  expect_sandbox_works({test::oracle_python(), "-m", "torch.distributed.run", "--no-python",
-                        "--standalone", "--nproc-per-node", "2"},
-                       folder.path());
+  expect_sandboxed_rewards({test::oracle_python(), "-m", "torch.distributed.run", "--no-python",
+                            "--standalone", "--nproc-per-node", "2", "--"},
+                           folder);
+}
+
+std::vector<std::string> mpirun_of_two() {
+  return {"mpirun", "--allow-run-as-root", "--oversubscribe", "-n", "2"};
+}
+
+TEST(Mpirun, StartsTheWorkers) {
+  if (test::run({"sh", "-c", "command -v mpirun"}).status != 0)
+    GTEST_SKIP() << "needs the package openmpi-bin";
+  const test::TempDir folder;
+  const fs::path run = folder.path() / "run";
+  std::vector<std::string> words = mpirun_of_two();
+  append(words, worker_run(run));
+  const test::Outcome outcome = test::run(words);
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("2 workers"));
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(undisturbed(folder, {})));
+}
+
+TEST(Mpirun, RewardsInTheSandboxWorkInItsWorkers) {
+  if (test::run({"sh", "-c", "command -v mpirun"}).status != 0)
+    GTEST_SKIP() << "needs the package openmpi-bin";
+  const test::TempDir folder;
+  expect_sandboxed_rewards(mpirun_of_two(), folder);
 }
 
 class Slurm : public ::testing::Test {
@@ -112,8 +150,8 @@ TEST_F(Slurm, SrunStartsTheWorkers) {
   EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(undisturbed(*folder_, {})));
 }
 
-TEST_F(Slurm, TheSandboxWorksInItsTasks) {
-  expect_sandbox_works({"srun", "-n2"}, folder_->path());
+TEST_F(Slurm, RewardsInTheSandboxWorkInItsTasks) {
+  expect_sandboxed_rewards({"srun", "-n2"}, *folder_);
 }
 
 // A job of low priority gives way to another, and comes back. The script is that of
