@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "policy/attention_tiles.h"
 #include "policy/block_gemm.h"
+#include "policy/device/ops.h"
 
 namespace ponder::policy {
 namespace {
@@ -351,6 +352,7 @@ at::Tensor packed_attention(const at::Tensor& q, const at::Tensor& k, const at::
   PONDER_CHECK(q.size(1) % k.size(1) == 0 && k.size(1) == v.size(1) && q.size(2) == k.size(2),
                "[packed_attention] heads and widths do not fit: q {}x{}, k {}x{}, v {}x{}",
                q.size(1), q.size(2), k.size(1), k.size(2), v.size(1), v.size(2));
+  if (!q.is_cpu()) return device::packed_attention(q, k, v, segments, scale, window);
   return PackedAttention::apply(with_dense_rows(q), with_dense_rows(k), with_dense_rows(v),
                                 std::vector<int64_t>(cu_seqlens.begin(), cu_seqlens.end()),
                                 std::vector<int64_t>(parents.begin(), parents.end()), scale,

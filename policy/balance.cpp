@@ -9,14 +9,14 @@ namespace ponder::policy {
 namespace {
 
 // float32 [parts, tokens] whose row s averages over part s.
-at::Tensor mean_matrix(const std::vector<int32_t>& borders) {
+at::Tensor mean_matrix(const std::vector<int32_t>& borders, at::Device device) {
   const int64_t parts = static_cast<int64_t>(borders.size()) - 1;
   at::Tensor out = at::zeros({parts, borders.back()}, at::kFloat);
   for (int64_t s = 0; s < parts; ++s) {
     const int64_t length = borders[s + 1] - borders[s];
     if (length > 0) out[s].narrow(0, borders[s], length).fill_(1.0 / static_cast<double>(length));
   }
-  return out;
+  return out.to(device);
 }
 
 // float32 [tokens, experts]: 1 where the token counts for the expert.
@@ -59,9 +59,9 @@ at::Tensor balance_loss(const MoeLayer& layer, const Routing& routing,
   const at::Tensor chosen = chosen_mask(layer, routing);  // [tokens, experts]
   const at::Tensor normalised = routing.scores / routing.scores.sum(-1, true);
   const double spread = ratio(c.n_routed_experts, c.num_experts_per_tok);
-  at::Tensor loss = at::zeros({}, at::kFloat);
+  at::Tensor loss = at::zeros({}, chosen.options());
   if (weights.sequence > 0) {
-    const at::Tensor mean = mean_matrix(without_empty(cu_seqlens));
+    const at::Tensor mean = mean_matrix(without_empty(cu_seqlens), chosen.device());
     const at::Tensor f = at::mm(mean, chosen) * spread, p = at::mm(mean, normalised);
     loss = loss + weights.sequence * (f * p).sum(-1).mean();
   }

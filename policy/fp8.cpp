@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 #include "policy/fp8_tile.h"
 
 namespace ponder::policy {
@@ -38,7 +39,8 @@ void check_matrix(const Fp8Matrix& m) {
 
 Fp8Matrix quantize_fp8(const at::Tensor& x, Fp8Tile tile, Fp8Scale scale) {
   PONDER_CHECK(x.dim() == 2, "[quantize_fp8] expected a matrix, got {} dimensions", x.dim());
-  const at::Tensor plain = x.detach().to(at::kCPU, at::kFloat).contiguous();
+  if (!x.is_cpu()) return device::quantize_fp8(x, tile, scale);
+  const at::Tensor plain = x.detach().to(at::kFloat).contiguous();
   const int64_t rows = plain.size(0), cols = plain.size(1);
   Fp8Matrix out{at::empty({rows, cols}, at::kFloat8_e4m3fn),
                 at::empty({tiles(rows, tile.rows), tiles(cols, tile.cols)}, at::kFloat), tile};
@@ -57,6 +59,7 @@ Fp8Matrix quantize_fp8(const at::Tensor& x, Fp8Tile tile, Fp8Scale scale) {
 
 at::Tensor dequantize_fp8(const Fp8Matrix& matrix, at::ScalarType dtype) {
   check_matrix(matrix);
+  if (!matrix.values.is_cpu()) return device::dequantize_fp8(matrix, dtype);
   const at::Tensor values = matrix.values.contiguous();
   const at::Tensor scales = matrix.scales.to(at::kFloat).contiguous();
   const int64_t rows = values.size(0), cols = values.size(1);

@@ -1,10 +1,34 @@
 #include <ATen/ATen.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "policy/device/ops.h"
 #include "policy/fp8.h"
 
 namespace ponder::policy {
 namespace {
+
+at::Tensor input_gradient(const at::Tensor& grad, const Fp8Matrix& weight) {
+  return at::mm(dequantize_fp8(quantize_fp8(grad, kFp8Rows)), dequantize_fp8(weight));
+}
+
+at::Tensor weight_gradient(const at::Tensor& grad, const Fp8Matrix& x) {
+  const at::Tensor columns = dequantize_fp8(quantize_fp8(grad, kFp8Columns));
+  return at::mm(columns.t(), dequantize_fp8(quantize_fp8(dequantize_fp8(x), kFp8Columns)));
+}
+
+// The same on a device, whose product sums along rows: a tile of 128 x 1 is one of 1 x 128 of the
+// transposed matrix, a block of 128 x 128 stays one.
+at::Tensor input_gradient_of(const at::Tensor& grad, const Fp8Matrix& weight) {
+  const at::Tensor codes = weight.values.view(at::kByte).t().contiguous();
+  return device::fp8_product(
+      quantize_fp8(grad, kFp8Rows),
+      {codes.view(at::kFloat8_e4m3fn), weight.scales.t().contiguous(), kFp8Blocks});
+}
+
+at::Tensor weight_gradient_of(const at::Tensor& grad, const Fp8Matrix& x) {
+  return device::fp8_product(quantize_fp8(grad.t(), kFp8Rows),
+                             quantize_fp8(dequantize_fp8(x).t(), kFp8Rows));
+}
 
 // V3's products on matrices: x [tokens, in], weight [out, in].
 struct Fp8Product : torch::autograd::Function<Fp8Product> {
@@ -15,7 +39,10 @@ struct Fp8Product : torch::autograd::Function<Fp8Product> {
     context->save_for_backward({x_fp8.values, x_fp8.scales, weight_fp8.values, weight_fp8.scales});
     context->saved_data["x_dtype"] = static_cast<int64_t>(x.scalar_type());
     context->saved_data["weight_dtype"] = static_cast<int64_t>(weight.scalar_type());
-    return at::mm(dequantize_fp8(x_fp8), dequantize_fp8(weight_fp8).t()).to(x.scalar_type());
+    const at::Tensor product = x.is_cpu()
+                                   ? at::mm(dequantize_fp8(x_fp8), dequantize_fp8(weight_fp8).t())
+                                   : device::fp8_product(x_fp8, weight_fp8);
+    return product.to(x.scalar_type());
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -24,17 +51,16 @@ struct Fp8Product : torch::autograd::Function<Fp8Product> {
     const auto dtype = [&](const char* key) {
       return static_cast<at::ScalarType>(context->saved_data[key].toInt());
     };
+    const Fp8Matrix x{saved[0], saved[1], kFp8Rows}, weight{saved[2], saved[3], kFp8Blocks};
+    const bool on_host = grads[0].is_cpu();
     at::Tensor x_grad, weight_grad;
     if (context->needs_input_grad(0)) {
-      const at::Tensor grad = dequantize_fp8(quantize_fp8(grads[0], kFp8Rows));
-      const at::Tensor weight = dequantize_fp8({saved[2], saved[3], kFp8Blocks});
-      x_grad = at::mm(grad, weight).to(dtype("x_dtype"));
+      x_grad = (on_host ? input_gradient(grads[0], weight) : input_gradient_of(grads[0], weight))
+                   .to(dtype("x_dtype"));
     }
     if (context->needs_input_grad(1)) {
-      const at::Tensor grad = dequantize_fp8(quantize_fp8(grads[0], kFp8Columns));
-      const at::Tensor x = dequantize_fp8({saved[0], saved[1], kFp8Rows});
-      weight_grad =
-          at::mm(grad.t(), dequantize_fp8(quantize_fp8(x, kFp8Columns))).to(dtype("weight_dtype"));
+      weight_grad = (on_host ? weight_gradient(grads[0], x) : weight_gradient_of(grads[0], x))
+                        .to(dtype("weight_dtype"));
     }
     return {x_grad, weight_grad};
   }

@@ -87,7 +87,9 @@ at::Tensor layer_forward_cached(const DecoderLayer& layer, const at::Tensor& inp
   const at::Tensor normed = rms_norm(x, layer.post_attention_layernorm, layer.norm_eps);
   if (const auto* mlp = std::get_if<Mlp>(&layer.mlp)) return x + mlp_forward(*mlp, normed);
   const auto& moe = std::get<MoeLayer>(layer.mlp);
-  return x + moe_forward(moe, normed, route(moe, normed));
+  const Routing routing = route(moe, normed);
+  return x + (context.shapes == Shapes::kFixed ? moe_forward_fixed(moe, normed, routing)
+                                               : moe_forward(moe, normed, routing));
 }
 
 }  // namespace ponder::policy

@@ -50,10 +50,15 @@ LayerOutput layer_forward(const DecoderLayer& layer, const at::Tensor& x,
 LayerOutput layer_forward_checkpointed(const DecoderLayer& layer, const at::Tensor& x,
                                        const PackedContext& context);
 
+// Whether a pass may take shapes from values: those of a captured CUDA graph may not, and its
+// mixtures multiply every row with every expert.
+enum class Shapes { kFree, kFixed };
+
 struct CachedContext {
   Rotary rotary;
   const at::Tensor& slots;  // int64 [tokens]: where each token's own features go
   const PagedContext& paged;
+  Shapes shapes = Shapes::kFree;
 };
 
 // The same for tokens whose past is in this layer's `cache`. No graph.

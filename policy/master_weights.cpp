@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 #include "policy/simd.h"
 
 namespace ponder::policy {
@@ -85,8 +86,9 @@ int64_t GradientBuffer::reserve(int64_t count) {
   return place;
 }
 
-at::Tensor GradientBuffer::at(int64_t place, at::IntArrayRef shape) {
-  if (!values_.defined()) values_ = at::empty({size_}, at::kFloat);
+at::Tensor GradientBuffer::at(int64_t place, at::IntArrayRef shape, at::Device device) {
+  if (!values_.defined())
+    values_ = at::empty({size_}, at::TensorOptions(at::kFloat).device(device));
   return values_.narrow(0, place, c10::multiply_integers(shape)).view(shape);
 }
 
@@ -103,7 +105,7 @@ struct GradientSum::State {
     if (sum.defined()) {
       sum.add_(grad);
     } else {
-      sum = buffer->at(place, grad.sizes());
+      sum = buffer->at(place, grad.sizes(), grad.device());
       sum.copy_(grad);
     }
   }
@@ -155,6 +157,7 @@ void master_adamw_(const at::Tensor& parameter, const MasterState& state, const 
   PONDER_CHECK(parameter.scalar_type() == at::kBFloat16 && parameter.is_contiguous() &&
                    grad.sizes() == parameter.sizes(),
                "[master_adamw_] expected a dense bfloat16 parameter and a gradient of its shape");
+  if (!parameter.is_cpu()) return device::master_adamw_(parameter, state, grad, step);
   const AdamFactors factors = {
       .decay = static_cast<float>(1.0 - step.learning_rate * step.weight_decay),
       .beta1 = static_cast<float>(step.beta1),
@@ -186,6 +189,7 @@ void master_adamw_(const at::Tensor& parameter, const MasterState& state, const 
 }
 
 at::Tensor master_weights(const at::Tensor& parameter, const at::Tensor& low) {
+  if (!parameter.is_cpu()) return device::master_weights(parameter, low);
   const at::Tensor out = at::empty(parameter.sizes(), at::kFloat);
   const auto* upper = reinterpret_cast<const uint16_t*>(parameter.const_data_ptr<c10::BFloat16>());
   const auto* lower = low.const_data_ptr<int16_t>();
@@ -198,6 +202,7 @@ at::Tensor master_weights(const at::Tensor& parameter, const at::Tensor& low) {
 }
 
 double sum_of_squares(const at::Tensor& x) {
+  if (!x.is_cpu()) return x.to(at::kDouble).square().sum().item<double>();
   constexpr int64_t kChunk = 1 << 16;
   const at::Tensor dense = x.contiguous();
   const int64_t total = dense.numel(), chunks = (total + kChunk - 1) / kChunk;

@@ -17,7 +17,7 @@ class GradientBuffer {
  public:
   // Room for `count` values: its place.
   int64_t reserve(int64_t count);
-  at::Tensor at(int64_t place, at::IntArrayRef shape);
+  at::Tensor at(int64_t place, at::IntArrayRef shape, at::Device device);
   void release();
 
  private:

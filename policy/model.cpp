@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 #include "policy/ops.h"
 
 namespace ponder::policy {
@@ -34,16 +35,20 @@ void visit_linears(DecoderLayer& layer, const std::function<void(Linear&)>& visi
 // Adds what one layer left to the record of the pass; `index` counts mixtures.
 void keep(const LayerOutput& output, MoeRecord* record, int64_t index) {
   if (record == nullptr) return;
-  if (record->loads.defined()) record->loads[index].add_(output.load);
+  if (record->loads.defined()) record->loads[index].add_(output.load.to(record->loads.device()));
   if (!output.balance_loss.defined()) return;
-  record->balance_loss = record->balance_loss.defined() ? record->balance_loss + output.balance_loss
-                                                        : output.balance_loss;
+  const at::Tensor loss = output.balance_loss.to(at::kCPU);
+  record->balance_loss = record->balance_loss.defined() ? record->balance_loss + loss : loss;
 }
 
 }  // namespace
 
-Model::Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device)
+Model::Model(const ModelConfig& config, at::ScalarType dtype, at::Device device)
     : config_(config), frequencies_(rope_frequencies(config.rope, config.rotary_dim())) {
+  if (!device.is_cpu() && !device.is_meta()) {
+    const std::vector<float>& angles = frequencies_;
+    device_frequencies_ = at::tensor(angles, at::kFloat).to(device);
+  }
   ParameterMaker make(dtype, device);
   embedding_ = make.weight("model.embed_tokens.weight", {config.vocab_size, config.hidden_size});
   for (int64_t i = 0; i < config.num_hidden_layers; ++i)
@@ -62,7 +67,7 @@ Model Model::meta(const ModelConfig& config) {
 }
 
 Model Model::frozen_copy() const {
-  Model copy(config_, dtype(), at::kCPU);
+  Model copy(config_, dtype(), device());
   const at::NoGradGuard no_grad;
   const std::vector<Parameter> values = merged_parameters();
   for (size_t i = 0; i < parameters_.size(); ++i) {
@@ -73,6 +78,8 @@ Model Model::frozen_copy() const {
 }
 
 Rotary Model::rotary(const at::Tensor& positions) const {
+  if (!positions.is_cpu())
+    return device::rotary_tables(positions, device_frequencies_, config_.rope.attention_factor);
   return rotary_tables(positions, frequencies_, config_.rope.attention_factor);
 }
 
@@ -83,15 +90,16 @@ LayerOutput Model::run_layer(const DecoderLayer& layer, const at::Tensor& x,
 }
 
 at::Tensor Model::forward(const PackedInput& input, MoeRecord* record) const {
-  PackedContext context{.rotary = rotary(input.positions),
+  PackedContext context{.rotary = rotary(device::moved(input.positions, device())),
                         .segments = {input.cu_seqlens, input.parents},
                         .balance = record ? record->balance : BalanceWeights{}};
-  at::Tensor x = at::embedding(embedding_, input.token_ids);
+  const at::Tensor experts = device::moved(input.experts, device());
+  at::Tensor x = at::embedding(embedding_, device::moved(input.token_ids, device()));
   const int64_t choices = config_.moe.num_experts_per_tok;
   int64_t moe_index = 0;
   for (const DecoderLayer& layer : layers_) {
-    if (input.experts.defined() && layer.is_moe())
-      context.experts = input.experts.narrow(1, moe_index * choices, choices);
+    if (experts.defined() && layer.is_moe())
+      context.experts = experts.narrow(1, moe_index * choices, choices);
     const LayerOutput output = run_layer(layer, x, context);
     x = output.hidden;
     if (layer.is_moe()) keep(output, record, moe_index++);
@@ -99,10 +107,12 @@ at::Tensor Model::forward(const PackedInput& input, MoeRecord* record) const {
   return rms_norm(x, final_norm_, config_.rms_norm_eps);
 }
 
-at::Tensor Model::forward_cached(const CachedInput& input, KvCache& cache) const {
+at::Tensor Model::forward_cached(const CachedInput& input, KvCache& cache, Shapes shapes) const {
   const at::NoGradGuard no_grad;
-  const CachedContext context{
-      .rotary = rotary(input.positions), .slots = input.slots, .paged = input.context};
+  const CachedContext context{.rotary = rotary(input.positions),
+                              .slots = input.slots,
+                              .paged = input.context,
+                              .shapes = shapes};
   at::Tensor x = at::embedding(embedding_, input.token_ids);
   for (size_t i = 0; i < layers_.size(); ++i)
     x = layer_forward_cached(layers_[i], x, cache.layers[i], context);
@@ -112,10 +122,11 @@ at::Tensor Model::forward_cached(const CachedInput& input, KvCache& cache) const
 at::Tensor Model::mtp_forward(int64_t depth, const PackedInput& input, const at::Tensor& state,
                               MoeRecord* record) const {
   const MtpModule& module = mtp_.at(depth);
-  const PackedContext context{.rotary = rotary(input.positions),
+  const PackedContext context{.rotary = rotary(device::moved(input.positions, device())),
                               .segments = {input.cu_seqlens, input.parents},
                               .balance = record ? record->balance : BalanceWeights{}};
-  const at::Tensor x = mtp_input(module, at::embedding(embedding_, input.token_ids), state);
+  const at::Tensor tokens = device::moved(input.token_ids, device());
+  const at::Tensor x = mtp_input(module, at::embedding(embedding_, tokens), state);
   const LayerOutput output = run_layer(module.layer, x, context);
   if (module.layer.is_moe()) keep(output, record, num_moe_layers() - num_mtp() + depth);
   return rms_norm(output.hidden, module.head_norm, config_.rms_norm_eps);
@@ -173,11 +184,16 @@ int64_t Model::cache_bytes_per_token(bool with_mtp) const {
 
 KvCache Model::make_cache(int64_t num_blocks, int64_t block_size, bool with_mtp) const {
   KvCache cache{.layers = {}, .block_size = block_size};
-  const auto shape = std::vector<int64_t>{num_blocks * block_size, cache_width()};
-  for (size_t i = 0; i < layers_.size(); ++i) cache.layers.push_back(at::empty(shape, dtype()));
+  const int64_t blocks = num_blocks + (device().is_cpu() ? 0 : 1);
+  const auto shape = std::vector<int64_t>{blocks * block_size, cache_width()};
+  const auto options = at::TensorOptions(dtype()).device(device());
+  // On a device masked products read what was never written, and there it must be numbers.
+  const bool clear = !device().is_cpu();
+  for (size_t i = 0; i < layers_.size(); ++i)
+    cache.layers.push_back(clear ? at::zeros(shape, options) : at::empty(shape, options));
   // Where modules follow a sequence late, its first rows were never written.
   for (size_t i = 0; with_mtp && i < mtp_.size(); ++i)
-    cache.layers.push_back(at::zeros(shape, dtype()));
+    cache.layers.push_back(at::zeros(shape, options));
   return cache;
 }
 

@@ -17,7 +17,7 @@
 namespace ponder::policy {
 
 // Sequences laid end to end, no padding. Where segments have parents (attention.h), a segment's
-// positions go on from its parent's.
+// positions go on from its parent's. On the CPU, whatever the model's device: a pass moves them.
 struct PackedInput {
   at::Tensor token_ids;               // int64 [tokens]
   at::Tensor positions;               // int64 [tokens], from 0 in each sequence
@@ -43,7 +43,8 @@ struct KvCache {
   int64_t block_size = 16;
 };
 
-// What a pass over the mixtures leaves beside the hidden states; handed in by who wants it.
+// What a pass over the mixtures leaves beside the hidden states; handed in by who wants it, and on
+// the CPU whatever the model's device.
 struct MoeRecord {
   at::Tensor loads = {};  // where defined: int64 [num_moe_layers, experts], tokens are added to it
   BalanceWeights balance = {};  // of the auxiliary losses
@@ -57,11 +58,13 @@ class Model {
   // of norms, softmax and log-probs are float32). Modules for multi-token prediction are made where
   // the weights hold them. Throws UserError naming file and tensor: missing, of a wrong shape, not
   // finite, or more than the architecture has.
-  static Model load(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat);
+  static Model load(const std::filesystem::path& dir, at::ScalarType dtype = at::kFloat,
+                    at::Device device = at::kCPU);
 
   // Fresh weights: normal with standard deviation fan_in^-0.5, norms 1, biases 0; a function of
   // seed and config alone.
-  static Model random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype = at::kFloat);
+  static Model random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype = at::kFloat,
+                      at::Device device = at::kCPU);
 
   // Names and shapes alone, on the meta device: no memory whatever the size.
   static Model meta(const ModelConfig& config);
@@ -71,6 +74,8 @@ class Model {
 
   const ModelConfig& config() const { return config_; }
   at::ScalarType dtype() const { return embedding_.scalar_type(); }
+  // Where the weights are and the work is done: inputs are to be there too.
+  at::Device device() const { return embedding_.device(); }
 
   // Activation checkpointing of every layer: forward() keeps its input alone and runs it again in
   // backward; the same bits, less memory, a third more work. REQUIRES: the model outlives backward.
@@ -80,7 +85,8 @@ class Model {
   at::Tensor forward(const PackedInput& input, MoeRecord* record = nullptr) const;
 
   // The same from and into the cache; no graph.
-  at::Tensor forward_cached(const CachedInput& input, KvCache& cache) const;
+  at::Tensor forward_cached(const CachedInput& input, KvCache& cache,
+                            Shapes shapes = Shapes::kFree) const;
 
   // What sampling's own forward pass (policy/decode) reads.
   const at::Tensor& embedding() const { return embedding_; }    // [vocabulary, hidden]
@@ -133,6 +139,7 @@ class Model {
   // Number of features that the cache holds per token and layer, and their bytes over all layers.
   int64_t cache_width() const;
   int64_t cache_bytes_per_token(bool with_mtp = false) const;
+  // On a device it has one block more, where rows that nobody reads are written.
   KvCache make_cache(int64_t num_blocks, int64_t block_size, bool with_mtp = false) const;
 
   // Mixtures, those in modules for multi-token prediction (the last) included.
@@ -144,7 +151,7 @@ class Model {
 
  private:
   // Tensors without values.
-  Model(const ModelConfig& config, at::ScalarType dtype, at::DeviceType device);
+  Model(const ModelConfig& config, at::ScalarType dtype, at::Device device);
   friend Model load_body(const std::filesystem::path&, const std::string&,
                          at::ScalarType);  // body.h
   LayerOutput run_layer(const DecoderLayer& layer, const at::Tensor& x,
@@ -152,6 +159,7 @@ class Model {
 
   ModelConfig config_;
   std::vector<float> frequencies_;  // rotary, [rotary_dim / 2]
+  at::Tensor device_frequencies_;   // the same on the model's device; undefined on the CPU
   std::vector<Parameter> parameters_;
   at::Tensor embedding_, final_norm_, output_weight_;
   std::vector<DecoderLayer> layers_;

@@ -111,19 +111,20 @@ void load_tensor(const WeightFolder& folder, const Parameter& p) {
 
 }  // namespace
 
-Model Model::random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype) {
-  Model model(config, dtype, at::kCPU);
+Model Model::random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype,
+                    at::Device device) {
+  Model model(config, dtype, device);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) fill_random(p, seed);
   return model;
 }
 
-Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype) {
+Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype, at::Device device) {
   ModelConfig config = read_config(dir);
   const WeightFolder folder(dir);
   config.num_nextn_predict_layers = mtp_modules_in(folder, config);
   check_folder(folder, config);
-  Model model(config, dtype, at::kCPU);
+  Model model(config, dtype, device);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) load_tensor(folder, p);
   return model;

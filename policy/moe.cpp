@@ -31,8 +31,20 @@ struct Dispatch {
   std::vector<int64_t> counts;  // [experts]
 };
 
+// The same order on a device; the counts come back to the host.
+Dispatch dispatch_on_device(const at::Tensor& experts, int64_t num_experts) {
+  const at::Tensor flat = experts.flatten();
+  const at::Tensor order = flat.argsort(/*stable=*/true, /*dim=*/0);
+  const at::Tensor inverse =
+      at::empty_like(order).index_copy_(0, order, at::arange(order.size(0), order.options()));
+  const at::Tensor counts = at::bincount(flat, /*weights=*/{}, num_experts).to(at::kCPU);
+  const int64_t* data = counts.const_data_ptr<int64_t>();
+  return {order, inverse, {data, data + num_experts}};
+}
+
 // Counting sort, stable: equal inputs give equal orders, whatever the number of threads.
 Dispatch dispatch(const at::Tensor& experts, int64_t num_experts) {
+  if (!experts.is_cpu()) return dispatch_on_device(experts, num_experts);
   const at::Tensor flat = experts.contiguous();
   const int64_t copies = flat.numel();
   const int64_t* expert = flat.const_data_ptr<int64_t>();
@@ -132,6 +144,19 @@ at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const Routing
   return out;
 }
 
+at::Tensor moe_forward_fixed(const MoeLayer& layer, const at::Tensor& x, const Routing& routing) {
+  const at::NoGradGuard no_grad;
+  // [tokens, experts]
+  const at::Tensor weights = at::zeros_like(routing.scores)
+                                 .scatter_(1, routing.experts, routing.weights)
+                                 .to(x.scalar_type());
+  at::Tensor out = at::zeros_like(x);
+  for (size_t e = 0; e < layer.experts.size(); ++e) {
+    out.addcmul_(mlp_forward(layer.experts[e], x), weights.narrow(1, static_cast<int64_t>(e), 1));
+  }
+  return layer.shared.gate_proj.defined() ? out + mlp_forward(layer.shared, x) : out;
+}
+
 at::Tensor expert_load(const MoeLayer& layer, const Routing& routing) {
   return at::bincount(routing.experts.flatten(), /*weights=*/{}, layer.config.n_routed_experts);
 }
@@ -139,7 +164,7 @@ at::Tensor expert_load(const MoeLayer& layer, const Routing& routing) {
 void update_balance_bias_(MoeLayer& layer, const at::Tensor& load, double gamma) {
   if (!layer.correction_bias.defined()) return;
   const at::NoGradGuard no_grad;
-  const at::Tensor loads = load.to(at::kFloat);
+  const at::Tensor loads = load.to(layer.correction_bias.device(), at::kFloat);
   layer.correction_bias.add_((loads.mean() - loads).sign_(), gamma);
 }
 

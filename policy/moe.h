@@ -57,6 +57,11 @@ Routing route(const MoeLayer& layer, const at::Tensor& x, const at::Tensor& repl
 // x [tokens, hidden] and where it goes -> [tokens, hidden].
 at::Tensor moe_forward(const MoeLayer& layer, const at::Tensor& x, const Routing& routing);
 
+// The same without a look at where the tokens go: every expert multiplies every row, with weight 0
+// where it was not chosen. No shape depends on a value, so that it may stand in a CUDA graph; for
+// the few rows of a decoding step, where most experts' weights are read anyway. No gradient.
+at::Tensor moe_forward_fixed(const MoeLayer& layer, const at::Tensor& x, const Routing& routing);
+
 // Tokens that each expert gets, int64 [experts].
 at::Tensor expert_load(const MoeLayer& layer, const Routing& routing);
 

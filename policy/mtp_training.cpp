@@ -5,6 +5,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 
 namespace ponder::policy {
 namespace {
@@ -47,11 +48,11 @@ std::vector<MtpStates> mtp_states(const Model& model, const PackedInput& input,
     const Rows rows = rows_of(input.cu_seqlens, depth);
     if (rows.places.empty()) break;
     const at::Tensor places = at::tensor(rows.places, at::kLong);
+    const at::Tensor before = device::moved(at::tensor(rows.before, at::kLong), state.device());
     const PackedInput shifted{.token_ids = input.token_ids.index_select(0, places + (depth + 1)),
                               .positions = at::tensor(rows.positions, at::kLong),
                               .cu_seqlens = rows.borders};
-    state = model.mtp_forward(depth, shifted,
-                              state.index_select(0, at::tensor(rows.before, at::kLong)), record);
+    state = model.mtp_forward(depth, shifted, state.index_select(0, before), record);
     out.push_back({.states = state, .targets = places + (depth + 2)});
   }
   return out;

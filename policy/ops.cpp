@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 #include "policy/product.h"
 #include "policy/row_kernels.h"
 
@@ -200,11 +201,13 @@ struct SwigluLinear : Function<SwigluLinear> {
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   PONDER_CHECK(x.size(-1) == weight.size(0), "[rms_norm] x has {} features, the weight {}",
                x.size(-1), weight.size(0));
+  if (!x.is_cpu()) return device::rms_norm(x, weight, eps);
   return RmsNorm::apply(x, weight, eps);
 }
 
 at::Tensor rotate(const at::Tensor& x, const at::Tensor& cos, const at::Tensor& sin,
                   bool interleave) {
+  if (!x.is_cpu()) return device::rotate(x, cos, sin, interleave);
   return Rotate::apply(x, cos, sin, interleave);
 }
 
@@ -219,10 +222,12 @@ at::Tensor gather_rows(const at::Tensor& y, const at::Tensor& weights, const at:
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  if (!gate.is_cpu()) return device::swiglu(gate, up);
   return Swiglu::apply(gate.contiguous(), up.contiguous());
 }
 
 at::Tensor swiglu_linear(const at::Tensor& gate, const at::Tensor& up, const at::Tensor& weight) {
+  if (!gate.is_cpu()) return at::linear(device::swiglu(gate, up), weight);
   return SwigluLinear::apply(gate.contiguous(), up.contiguous(), weight);
 }
 

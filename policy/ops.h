@@ -1,7 +1,8 @@
 // The few differentiable operations that the models need beside LibTorch's own, each with a
 // hand-written backward: fewer passes over memory than a chain of elementwise operations, and no
 // intermediate of size [tokens, vocabulary]. All take contiguous tensors of float32, float64 or
-// bfloat16 on the CPU; sums are in float32 (float64 for float64).
+// bfloat16; sums are in float32 (float64 for float64). Tensors on another device than the CPU go
+// through policy/device/ops.h.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,8 @@ struct KeptTokens {
 
 // hidden [tokens, hidden], output weight [vocabulary, hidden], targets int64 [tokens]; logits are
 // divided by `temperature` (> 0) first. With `kept` the distribution is the softmax over a
-// position's kept tokens alone. REQUIRES: a target is among them.
+// position's kept tokens alone. The results are where `targets` is: tokens and their log-probs stay
+// on the CPU, whatever the model's device. REQUIRES: a target is among them.
 TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
                              const at::Tensor& targets, double temperature,
                              const KeptTokens& kept = {});

@@ -93,7 +93,9 @@ void AdamW::divide_(const std::vector<Parameter>& parameters) {
 }
 
 AdamW::State AdamW::fresh_state(const at::Tensor& parameter) const {
-  const auto zeros = [&](at::ScalarType dtype) { return at::zeros(parameter.sizes(), dtype); };
+  const auto zeros = [&](at::ScalarType dtype) {
+    return at::zeros(parameter.sizes(), at::TensorOptions(dtype).device(parameter.device()));
+  };
   const bool low = parameter.scalar_type() == at::kBFloat16;
   const bool narrow = options_.adam_moments_dtype == MomentsDtype::kBFloat16;
   if (narrow && !low) {
@@ -103,7 +105,7 @@ AdamW::State AdamW::fresh_state(const at::Tensor& parameter) const {
   const at::ScalarType moments = low && !narrow ? at::kFloat : parameter.scalar_type();
   return {.exp_avg = zeros(moments),
           .exp_avg_sq = zeros(moments),
-          .step = at::zeros({}, at::kFloat),
+          .step = at::zeros({}, at::TensorOptions(at::kFloat).device(parameter.device())),
           .low = low ? zeros(at::kShort) : at::Tensor()};
 }
 

@@ -9,6 +9,7 @@
 #include <ATen/Parallel.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 
 namespace ponder::policy {
 namespace {
@@ -121,6 +122,8 @@ at::Tensor latent_attention(const at::Tensor& queries, const at::Tensor& cache,
   const int64_t width = queries.size(2);
   PONDER_CHECK(cache.size(1) == width, "[latent_attention] queries of width {}, cache of width {}",
                width, cache.size(1));
+  if (!queries.is_cpu())
+    return device::paged_attention(queries, cache, context, {.value_dim = value_dim}, scale);
   return attend_any(queries, cache, context, value_dim, scale, /*window=*/0, [&](int64_t) {
     return HeadView{width, 0, width, 0, value_dim};
   });
@@ -133,6 +136,16 @@ at::Tensor paged_attention(const at::Tensor& queries, const at::Tensor& cache,
   PONDER_CHECK(cache.size(1) == 2 * kv_heads * dim && heads % kv_heads == 0,
                "[paged_attention] {} heads of {} over {} cached heads, cache of width {}", heads,
                dim, kv_heads, cache.size(1));
+  if (!queries.is_cpu()) {
+    return device::paged_attention(queries, cache, context,
+                                   {.kv_heads = kv_heads,
+                                    .key_step = dim,
+                                    .value_begin = kv_heads * dim,
+                                    .value_step = dim,
+                                    .value_dim = dim,
+                                    .window = window},
+                                   scale);
+  }
   return attend_any(queries, cache, context, dim, scale, window, [&](int64_t h) {
     const int64_t head = h * kv_heads / heads;
     return HeadView{cache.size(1), head * dim, dim, (kv_heads + head) * dim, dim};

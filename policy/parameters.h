@@ -20,8 +20,8 @@ struct Parameter {
 
 class ParameterMaker {
  public:
-  // Tensors of `dtype`, on the CPU or, with neither memory nor values, on the meta device.
-  ParameterMaker(at::ScalarType dtype, at::DeviceType device) : dtype_(dtype), device_(device) {}
+  // Tensors of `dtype` on the device; on the meta device with neither memory nor values.
+  ParameterMaker(at::ScalarType dtype, at::Device device) : dtype_(dtype), device_(device) {}
 
   // Uninitialised; requires a gradient.
   at::Tensor weight(const std::string& name, at::IntArrayRef shape);
@@ -34,7 +34,7 @@ class ParameterMaker {
 
  private:
   at::ScalarType dtype_;
-  at::DeviceType device_;
+  at::Device device_;
   std::vector<Parameter> parameters_;
 };
 

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "policy/device/ops.h"
 #include "policy/ops.h"
 #include "policy/product.h"
 #include "policy/row_kernels.h"
@@ -227,6 +228,7 @@ TokenLogprobs token_logprobs(const at::Tensor& hidden, const at::Tensor& weight,
   PONDER_CHECK(temperature > 0, "[token_logprobs] temperature {} is not above 0", temperature);
   PONDER_CHECK(hidden.scalar_type() == weight.scalar_type(),
                "[token_logprobs] states and output weight are of two dtypes");
+  if (!hidden.is_cpu()) return device::token_logprobs(hidden, weight, targets, temperature, kept);
   const at::Tensor wanted = targets.contiguous();
   const at::Tensor ids = kept.ids.defined() ? kept.ids : at::empty({0}, at::kInt);
   const variable_list out = ChunkedLogprobs::apply(hidden.contiguous(), weight, wanted, temperature,

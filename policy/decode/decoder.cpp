@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -9,6 +10,7 @@
 #include "core/error.h"
 #include "policy/decode/quantize.h"
 #include "policy/decode/stages.h"
+#include "policy/device/decoder.h"
 
 namespace ponder::policy {
 
@@ -241,12 +243,17 @@ struct Decoder::Impl {
   Pass<Bf16> bf16{kernels::best().bf16};
   decode::Int8Weights int8 = {};
   at::Tensor logits = {};  // megabytes, which the system would have to clear for each pass anew
+  std::optional<device::Decoder> on_device = {};  // where the model is not on the CPU
   bool is_bf16() const { return model.dtype() == at::kBFloat16; }
 };
 
 Decoder::Decoder(const Model& model, bool int8) : impl_(std::make_unique<Impl>(Impl{model})) {
   PONDER_CHECK(model.dtype() == at::kFloat || model.dtype() == at::kBFloat16,
                "[Decoder] expected float32 or bfloat16, got {}", at::toString(model.dtype()));
+  if (!model.device().is_cpu()) {
+    if (int8) core::throw_user("sampling in 8 bits is the CPU's: leave int8 out on a GPU");
+    impl_->on_device.emplace(model);
+  }
   if (!int8) return;
   impl_->int8 = decode::quantize(model);
   impl_->f32.int8 = impl_->bf16.int8 = &impl_->int8;
@@ -258,17 +265,27 @@ at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache, std::vector<
   PONDER_CHECK(cache.block_size == rows.block_size,
                "[Decoder] rows of blocks of {}, a cache of blocks of {}", rows.block_size,
                cache.block_size);
+  if (impl_->on_device) {
+    if (experts != nullptr)
+      core::throw_user("keep_routing is the CPU's alone: leave it out on a GPU");
+    return impl_->on_device->forward(rows, cache);
+  }
   return impl_->is_bf16() ? run(impl_->bf16, rows, impl_->model, cache, experts)
                           : run(impl_->f32, rows, impl_->model, cache, experts);
 }
 
 at::Tensor Decoder::forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,
                                 KvCache& cache) {
+  if (impl_->on_device) {
+    core::throw_user(
+        "speculation by multi-token prediction is the CPU's alone: take prompt lookup on a GPU");
+  }
   return impl_->is_bf16() ? run_mtp(impl_->bf16, rows, impl_->model, module, state, cache)
                           : run_mtp(impl_->f32, rows, impl_->model, module, state, cache);
 }
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) {
+  if (impl_->on_device) return impl_->on_device->logits(hidden);
   const at::Tensor& weight = impl_->model.output_weight();
   return impl_->is_bf16() ? run_logits(impl_->bf16, hidden, weight, impl_->logits)
                           : run_logits(impl_->f32, hidden, weight, impl_->logits);

@@ -2,6 +2,8 @@
 // memory, threads that divide each stage among them, no graph and no tensor operations. The same
 // function as Model::forward_cached (the plain path, which the tests hold it to), and batch
 // invariant: a row's result has the same bits in any batch, prompt chunks and single tokens alike.
+// That is the CPU's; a model on a device has device/decoder.h's pass, in floating point alone and
+// without a record of experts or multi-token prediction: UserError where these are asked for.
 #pragma once
 
 #include <cstdint>
@@ -38,8 +40,8 @@ class Decoder {
   at::Tensor forward_mtp(int64_t module, const CachedRows& rows, const at::Tensor& state,
                          KvCache& cache);
 
-  // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary]. They are there until the
-  // next call.
+  // Logits of hidden states [rows, hidden]: float32 [rows, vocabulary], on the CPU. They are there
+  // until the next call.
   at::Tensor logits(const at::Tensor& hidden);
 
  private:

@@ -5,8 +5,8 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
-#include "policy/cuda/latent_body.h"
 #include "policy/cuda/logit_fold.h"
+#include "policy/cuda/paged_body.h"
 #include "policy/ops.h"
 #include "policy/paged_attention.h"
 
@@ -59,14 +59,14 @@ TEST(LogitFold, ThreadsWithoutLogitsAndMinusInfinityChangeNothing) {
 
 // As a block of threads attends for one head of one query.
 template <typename T>
-std::vector<float> attend(const LatentView<T>& view, int64_t threads) {
+std::vector<float> attend(const HeadOfQuery<T>& view, int64_t threads) {
   std::vector<float> sums(view.value_dim), weights(threads);
   TileSoftmax softmax;
-  for (int64_t first = 0; first < view.length; first += threads) {
+  for (int64_t first = view.first; first < view.length; first += threads) {
     const int64_t count = std::min(threads, view.length - first);
     float peak = -INFINITY;
     for (int64_t t = 0; t < count; ++t)
-      peak = std::max(peak, weights[t] = latent_score(view, first + t));
+      peak = std::max(peak, weights[t] = key_score(view, first + t));
     const float factor = raise_peak(softmax, peak);
     for (int64_t t = 0; t < count; ++t) {
       weights[t] = std::exp(weights[t] - softmax.peak);
@@ -79,40 +79,72 @@ std::vector<float> attend(const LatentView<T>& view, int64_t threads) {
   return sums;
 }
 
+struct World {
+  static constexpr int64_t kHeads = 4, kBlock = 16, kBlocks = 30;
+  at::Tensor lengths = at::tensor({1, 17, 128, 300}, at::kInt);
+  at::Tensor rows = at::tensor({0, 1, 1, 0}, at::kInt);
+  PagedContext context;
+
+  World() {
+    std::vector<int> order(kBlocks);
+    std::iota(order.begin(), order.end(), 0);
+    std::reverse(order.begin(), order.end());
+    std::vector<int> table = order;
+    table.insert(table.end(), order.begin() + 7, order.end());
+    table.insert(table.end(), order.begin(), order.begin() + 7);
+    context = {rows, lengths, at::tensor(table, at::kInt).view({2, kBlocks}), kBlock};
+  }
+
+  PagedJob job(const at::Tensor& queries, const at::Tensor& cache) const {
+    return {.queries = queries.const_data_ptr(),
+            .cache = cache.const_data_ptr(),
+            .rows = rows.const_data_ptr<int32_t>(),
+            .lengths = lengths.const_data_ptr<int32_t>(),
+            .block_table = context.block_table.const_data_ptr<int32_t>(),
+            .num_queries = 4,
+            .heads = kHeads,
+            .width = queries.size(2),
+            .stride = cache.size(1),
+            .blocks = kBlocks,
+            .block_size = kBlock,
+            .scale = 0.2f};
+  }
+};
+
+// What the kernel's blocks make of the job, against the plain path's result.
 template <typename T>
-void expect_equals_plain_path(at::ScalarType dtype, double tolerance) {
-  at::manual_seed(2);
-  constexpr int64_t kHeads = 3, kWidth = 40, kValues = 32, kBlock = 16, kSlots = 30 * kBlock;
-  const at::Tensor queries = at::randn({4, kHeads, kWidth}).to(dtype),
-                   cache = at::randn({kSlots, kWidth}).to(dtype);
-  const at::Tensor lengths = at::tensor({1, 17, 128, 300}, at::kInt),
-                   rows = at::tensor({0, 1, 1, 0}, at::kInt);
-  std::vector<int> order(30);
-  std::iota(order.begin(), order.end(), 0);
-  std::reverse(order.begin(), order.end());
-  std::vector<int> table = order;
-  table.insert(table.end(), order.begin() + 7, order.end());
-  table.insert(table.end(), order.begin(), order.begin() + 7);
-  const PagedContext context{rows, lengths, at::tensor(table, at::kInt).view({2, 30}), kBlock};
-  const at::Tensor plain = latent_attention(queries, cache, context, kValues, 0.2);
-  for (int64_t q = 0; q < 4; ++q) {
-    for (int64_t h = 0; h < kHeads; ++h) {
-      const LatentView<T> view{
-          .query = static_cast<const T*>(queries.const_data_ptr()) + (q * kHeads + h) * kWidth,
-          .cache = static_cast<const T*>(cache.const_data_ptr()),
-          .blocks = context.block_table.const_data_ptr<int32_t>() + rows[q].item<int64_t>() * 30,
-          .block_size = kBlock,
-          .width = kWidth,
-          .value_dim = kValues,
-          .length = lengths[q].item<int64_t>(),
-          .scale = 0.2f};
-      const std::vector<float> got = attend(view, 128);
+void expect_equals(const PagedJob& job, const at::Tensor& plain, double tolerance) {
+  for (int64_t q = 0; q < job.num_queries; ++q) {
+    for (int64_t h = 0; h < job.heads; ++h) {
+      const std::vector<float> got = attend(head_of_query<T>(job, q, h), 128);
       EXPECT_TRUE(at::allclose(at::tensor(got), plain[q][h].to(at::kFloat), 0, tolerance));
     }
   }
 }
 
-TEST(LatentBody, EqualsThePlainPathOverPagedBlocks) {
+template <typename T>
+void expect_equals_plain_path(at::ScalarType dtype, double tolerance) {
+  at::manual_seed(2);
+  const World world;
+  const int64_t slots = World::kBlocks * World::kBlock;
+  const at::Tensor queries = at::randn({4, World::kHeads, 40}).to(dtype),
+                   latents = at::randn({slots, 40}).to(dtype),
+                   cache = at::randn({slots, 2 * 2 * 40}).to(dtype);
+  PagedJob latent = world.job(queries, latents);
+  latent.value_dim = 32;
+  expect_equals<T>(latent, latent_attention(queries, latents, world.context, 32, 0.2), tolerance);
+  PagedJob grouped = world.job(queries, cache);
+  grouped.kv_heads = 2;
+  grouped.key_step = grouped.value_step = grouped.value_dim = 40;
+  grouped.value_begin = 80;
+  for (const int64_t window : {0, 20}) {
+    grouped.window = window;
+    expect_equals<T>(grouped, paged_attention(queries, cache, world.context, 2, 0.2, window),
+                     tolerance);
+  }
+}
+
+TEST(PagedBody, EqualsThePlainPathOverLatentsAndOverKeysAndValues) {
   expect_equals_plain_path<float>(at::kFloat, 1e-5);
   expect_equals_plain_path<Bfloat16Bits>(at::kBFloat16, 2e-2);
 }

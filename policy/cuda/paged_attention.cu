@@ -1,7 +1,8 @@
+#include "policy/cuda/paged_attention.h"
+
 #include <cuda_runtime.h>
 
-#include "policy/cuda/latent_attention.h"
-#include "policy/cuda/latent_body.h"
+#include "policy/cuda/paged_body.h"
 
 namespace ponder::policy {
 namespace {
@@ -20,30 +21,18 @@ __device__ float greatest_of_block(float value, float* scratch) {
   return scratch[0];
 }
 
-template <typename T>
-__device__ LatentView<T> view_of(const LatentJob& job, int64_t query, int64_t head) {
-  return {.query = static_cast<const T*>(job.queries) + (query * job.heads + head) * job.width,
-          .cache = static_cast<const T*>(job.cache),
-          .blocks = job.block_table + job.rows[query] * job.blocks,
-          .block_size = job.block_size,
-          .width = job.width,
-          .value_dim = job.value_dim,
-          .length = job.lengths[query],
-          .scale = job.scale};
-}
-
 // A thread scores one position of a tile and owns every kThreads-th column of the result.
 template <typename T>
-__global__ void attend(LatentJob job) {
+__global__ void attend(PagedJob job) {
   __shared__ float weights[kThreads], scratch[kThreads];
-  const int64_t query = blockIdx.x / job.heads, head = blockIdx.x % job.heads;
-  const LatentView<T> view = view_of<T>(job, query, head);
+  const HeadOfQuery<T> view =
+      head_of_query<T>(job, blockIdx.x / job.heads, blockIdx.x % job.heads);
   float sums[kColumnsMax] = {};
   TileSoftmax softmax;
-  for (int64_t first = 0; first < view.length; first += kThreads) {
+  for (int64_t first = view.first; first < view.length; first += kThreads) {
     const int64_t left = view.length - first, count = left < kThreads ? left : kThreads;
     const bool live = threadIdx.x < count;
-    const float score = live ? latent_score(view, first + threadIdx.x) : -INFINITY;
+    const float score = live ? key_score(view, first + threadIdx.x) : -INFINITY;
     const float factor = raise_peak(softmax, greatest_of_block(score, scratch));
     weights[threadIdx.x] = live ? expf(score - softmax.peak) : 0;
     __syncthreads();
@@ -64,7 +53,7 @@ __global__ void attend(LatentJob job) {
 
 }  // namespace
 
-int latent_attention_cuda(const LatentJob& job, void* stream) {
+int paged_attention_cuda(const PagedJob& job, void* stream) {
   const auto grid = static_cast<unsigned>(job.num_queries * job.heads);
   if (grid == 0) return 0;
   const auto queue = static_cast<cudaStream_t>(stream);

@@ -1,0 +1,3 @@
+int of_the_absent_library() {
+  return 1;
+}
