@@ -118,8 +118,9 @@ struct Group::Impl {
   std::shared_ptr<UnderWay> under_way = std::make_shared<UnderWay>();
   c10::intrusive_ptr<c10d::Store> store;
   c10::intrusive_ptr<c10d::Store> side;  // the board's own connection
-  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
-  std::unique_ptr<Board> board;  // undefined for one worker
+  c10::intrusive_ptr<c10d::Backend> gloo;
+  c10::intrusive_ptr<c10d::Backend> on_device;  // null: tensors are on the CPU alone
+  std::unique_ptr<Board> board;                 // undefined for one worker
 
   bool failed = false;
 
@@ -129,12 +130,34 @@ struct Group::Impl {
   // Gloo's end waits for what is under way, each for its whole deadline, the board's for the store:
   // after a failure nothing may come, and the process ends anyway.
   ~Impl() {
-    if (!failed) return;
+    if (!failed) {
+      end_device();
+      return;
+    }
     gloo.release();
+    on_device.release();
     static_cast<void>(board.release());
   }
 
+  // NCCL wants to be told before its end. The work is done: what hinders it is a warning.
+  void end_device() const {
+    if (!on_device) return;
+    try {
+      on_device->shutdown();
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "ponder: warning: the GPUs' group did not end well: {}\n",
+                 first_line(error.what()));
+    }
+  }
+
   bool alone() const { return worker.world_size == 1; }
+
+  c10d::Backend& backend_for(const at::Tensor& tensor) const {
+    if (tensor.is_cpu()) return *gloo;
+    PONDER_CHECK(on_device, "[group] a tensor on {} in a group without a backend for devices",
+                 tensor.device().str());
+    return *on_device;
+  }
 
   [[noreturn]] void fail(std::string_view what, const std::exception& error) {
     failed = true;
@@ -165,34 +188,42 @@ struct Group::Impl {
     auto how = c10d::ProcessGroupGloo::Options::create(to_milliseconds(options.timeout_s));
     how->devices.push_back(device_for(worker));
     gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, worker.rank, worker.world_size, how);
+    if (!options.device_backend) return;
+    const c10::intrusive_ptr<c10d::Store> own =
+        c10::make_intrusive<c10d::PrefixStore>("device", store);
+    options.device_backend(&own, worker.rank, worker.world_size,
+                           to_milliseconds(options.timeout_s).count(), &on_device);
   }
 
-  // send and receive, whose works do not tell when they end.
-  template <typename Begin>
-  void transfer(int64_t bytes, std::string_view what, const Begin& start) {
-    bytes_sent += bytes;
+  // Whether a work says itself when it has ended. Gloo's sends do not, and a device's future is
+  // there as soon as the work is queued.
+  enum class Ends { kItself, kWaitedFor };
+  struct Started {
     c10::intrusive_ptr<c10d::Work> work;
-    try {
-      work = start();
-    } catch (const std::exception& error) {
-      fail(what, error);
-    }
-    under_way->begin();
-    wait(work, what);
-    under_way->end();
-  }
+    Ends ends;
+  };
 
   template <typename Begin>
-  c10::intrusive_ptr<c10d::Work> begin(int64_t bytes, std::string_view what, const Begin& start) {
+  Started begin(int64_t bytes, std::string_view what, Ends ends, const Begin& start) {
     bytes_sent += bytes;
     try {
       auto work = start();
       under_way->begin();
-      work->getFuture()->addCallback([clock = under_way](c10::ivalue::Future&) { clock->end(); });
-      return work;
+      if (ends == Ends::kItself)
+        work->getFuture()->addCallback([clock = under_way](c10::ivalue::Future&) { clock->end(); });
+      return {work, ends};
     } catch (const std::exception& error) {
       fail(what, error);
     }
+  }
+
+  void end(const Started& started, std::string_view what) {
+    wait(started.work, what);
+    if (started.ends == Ends::kWaitedFor) under_way->end();
+  }
+
+  static Ends ends_of(const at::Tensor& tensor) {
+    return tensor.is_cpu() ? Ends::kItself : Ends::kWaitedFor;
   }
 };
 
@@ -306,9 +337,10 @@ Pending Group::all_reduce_sum_begin(at::Tensor tensor, std::string what) {
   if (impl_->alone()) return Pending([] {});
   PONDER_CHECK(tensor.is_contiguous(), "[group] all_reduce of a tensor that is not contiguous");
   std::vector<at::Tensor> tensors = {tensor};
-  auto work = impl_->begin(static_cast<int64_t>(tensor.nbytes()), what,
-                           [&] { return impl_->gloo->allreduce(tensors); });
-  return Pending([impl = impl_.get(), work, what = std::move(what)] { impl->wait(work, what); });
+  auto started = impl_->begin(static_cast<int64_t>(tensor.nbytes()), what, Impl::ends_of(tensor),
+                              [&] { return impl_->backend_for(tensor).allreduce(tensors); });
+  return Pending(
+      [impl = impl_.get(), started, what = std::move(what)] { impl->end(started, what); });
 }
 
 void Group::broadcast(at::Tensor& tensor, int root, std::string_view what) {
@@ -317,9 +349,9 @@ void Group::broadcast(at::Tensor& tensor, int root, std::string_view what) {
   std::vector<at::Tensor> tensors = {tensor};
   c10d::BroadcastOptions options;
   options.rootRank = root;
-  impl_->wait(impl_->begin(static_cast<int64_t>(tensor.nbytes()), what,
-                           [&] { return impl_->gloo->broadcast(tensors, options); }),
-              what);
+  impl_->end(impl_->begin(static_cast<int64_t>(tensor.nbytes()), what, Impl::ends_of(tensor),
+                          [&] { return impl_->backend_for(tensor).broadcast(tensors, options); }),
+             what);
 }
 
 std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_view what) {
@@ -329,8 +361,9 @@ std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_v
   at::Tensor own = at::zeros({longest}, at::kByte);
   std::memcpy(own.data_ptr<uint8_t>(), bytes.data(), bytes.size());
   at::Tensor all = at::empty({size() * longest}, at::kByte);
-  impl_->wait(impl_->begin(longest, what, [&] { return impl_->gloo->_allgather_base(all, own); }),
-              what);
+  impl_->end(impl_->begin(longest, what, Impl::Ends::kItself,
+                          [&] { return impl_->gloo->_allgather_base(all, own); }),
+             what);
   std::vector<std::string> out;
   for (int r = 0; r < size(); ++r) {
     const auto* start = reinterpret_cast<const char*>(all.const_data_ptr<uint8_t>()) + r * longest;
@@ -342,14 +375,17 @@ std::vector<std::string> Group::all_gather(std::string_view bytes, std::string_v
 void Group::send(const at::Tensor& tensor, int to, std::string_view what) {
   PONDER_CHECK(tensor.is_contiguous(), "[group] send of a tensor that is not contiguous");
   std::vector<at::Tensor> tensors = {tensor};
-  impl_->transfer(static_cast<int64_t>(tensor.nbytes()), what,
-                  [&] { return impl_->gloo->send(tensors, to, 0); });
+  impl_->end(impl_->begin(static_cast<int64_t>(tensor.nbytes()), what, Impl::Ends::kWaitedFor,
+                          [&] { return impl_->backend_for(tensor).send(tensors, to, 0); }),
+             what);
 }
 
 void Group::receive(at::Tensor& tensor, int from, std::string_view what) {
   PONDER_CHECK(tensor.is_contiguous(), "[group] receive into a tensor that is not contiguous");
   std::vector<at::Tensor> tensors = {tensor};
-  impl_->transfer(0, what, [&] { return impl_->gloo->recv(tensors, from, 0); });
+  impl_->end(impl_->begin(0, what, Impl::Ends::kWaitedFor,
+                          [&] { return impl_->backend_for(tensor).recv(tensors, from, 0); }),
+             what);
 }
 
 std::vector<int64_t> Group::all_values(int64_t own, std::string_view what) {
@@ -362,7 +398,8 @@ std::vector<int64_t> Group::all_values(int64_t own, std::string_view what) {
 
 void Group::barrier(std::string_view what) {
   if (impl_->alone()) return;
-  impl_->wait(impl_->begin(0, what, [&] { return impl_->gloo->barrier(); }), what);
+  impl_->end(impl_->begin(0, what, Impl::Ends::kItself, [&] { return impl_->gloo->barrier(); }),
+             what);
 }
 
 Traffic Group::traffic() const {

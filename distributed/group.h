@@ -1,6 +1,7 @@
-// A run's workers as one group: collectives of c10d (Gloo on the CPU) that end by a deadline with
-// an error that names the missing rank and what it was doing. Knows tensors and bytes; knows no
-// model and no step. One worker needs no group: Group::alone() answers every call at once.
+// A run's workers as one group: collectives of c10d (Gloo on the CPU, NCCL on GPUs) that end by a
+// deadline with an error that names the missing rank and what it was doing. Knows tensors and
+// bytes; knows no model and no step. One worker needs no group: Group::alone() answers every call
+// at once.
 #pragma once
 
 #include <cstdint>
@@ -16,8 +17,16 @@
 
 namespace ponder::distributed {
 
+// Makes c10d's process group for tensors on a device, NCCL's on GPUs: `store` points to a
+// c10::intrusive_ptr<c10d::Store>, `backend` to the c10::intrusive_ptr<c10d::Backend> that it sets.
+// Handed in, because its code is in a plugin that is opened where a GPU is asked for.
+using MakeBackend =
+    std::function<void(const void* store, int rank, int size, int64_t timeout_ms, void* backend)>;
+
 struct GroupOptions {
   double timeout_s = 1800;  // of one collective, waiting for the slowest worker included
+  // For tensors on a device; those on the CPU, and all that is said in bytes, go through Gloo.
+  MakeBackend device_backend = nullptr;
 };
 
 // What communication has cost this worker so far.

@@ -44,6 +44,11 @@ at::Tensor pack(const Part& part, const std::vector<at::Tensor>& tensors) {
   return at::cat(bytes);
 }
 
+// Where the part's tensors are.
+at::Tensor room_for(const Part& part, const std::vector<at::Tensor>& tensors) {
+  return at::empty({part.bytes}, tensors[part.members.front()].options().dtype(at::kByte));
+}
+
 void unpack(const Part& part, const at::Tensor& flat, const std::vector<at::Tensor>& tensors) {
   int64_t offset = 0;
   for (const size_t i : part.members) {
@@ -81,7 +86,7 @@ void broadcast_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
   const at::NoGradGuard no_grad;
   for (const Part& part : make_parts(sizes_of(tensors), owners, group.size(), part_bytes)) {
     const bool own = part.owner == group.rank();
-    at::Tensor flat = own ? pack(part, tensors) : at::empty({part.bytes}, at::kByte);
+    at::Tensor flat = own ? pack(part, tensors) : room_for(part, tensors);
     group.broadcast(flat, part.owner, "the updated weights");
     if (!own) unpack(part, flat, tensors);
   }
@@ -95,7 +100,7 @@ void gather_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
     if (part.owner == 0) continue;
     if (group.rank() == part.owner) group.send(pack(part, tensors), 0, "the optimizer's state");
     if (group.rank() != 0) continue;
-    at::Tensor flat = at::empty({part.bytes}, at::kByte);
+    at::Tensor flat = room_for(part, tensors);
     group.receive(flat, part.owner, "the optimizer's state");
     unpack(part, flat, tensors);
   }

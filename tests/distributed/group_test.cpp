@@ -55,6 +55,18 @@ TEST(Group, CollectivesGiveTheSameOnOneToFourWorkers) {
   for (int size = 1; size <= 4; ++size) expect_all_well(size, "collectives");
 }
 
+TEST(Group, TensorsOnADeviceGoThroughItsOwnBackend) {
+  for (int size = 1; size <= 3; ++size) expect_all_well(size, "device");
+}
+
+TEST(Group, ATensorOnADeviceWithoutABackendIsOurError) {
+  Workers workers(2, {"no-backend"});
+  for (size_t r = 0; r < workers.size(); ++r) {
+    EXPECT_EQ(workers[r].wait(), 1);
+    EXPECT_THAT(workers[r].err(), HasSubstr("without a backend for devices"));
+  }
+}
+
 TEST(GradientReducer, SumsEqualTheWholeBatchOnOneProcess) {
   for (int size = 1; size <= 4; ++size) expect_all_well(size, "gradients");
 }

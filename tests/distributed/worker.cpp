@@ -15,6 +15,7 @@
 #include "distributed/reducer.h"
 #include "distributed/sharding.h"
 #include "distributed/spawn.h"
+#include "tests/distributed/far_backend.h"
 
 namespace ponder::distributed {
 namespace {
@@ -27,13 +28,14 @@ void expect(bool ok, const char* what) {
   if (!ok) core::throw_user("wrong: {}", what);
 }
 
-void collectives(Group& group) {
+void collectives(Group& group, at::Device device) {
   const double sum = group.size() * (group.size() + 1) / 2.0;
   for (const auto type : {at::kFloat, at::kDouble, at::kBFloat16, at::kLong}) {
-    at::Tensor x = at::full({1000}, group.rank() + 1, type);
+    const auto options = at::TensorOptions(type).device(device);
+    at::Tensor x = at::full({1000}, group.rank() + 1, options);
     group.all_reduce_sum(x, "a sum");
     expect(x.eq(sum).all().item<bool>(), "all_reduce_sum");
-    at::Tensor y = at::full({7}, group.rank(), type);
+    at::Tensor y = at::full({7}, group.rank(), options);
     group.broadcast(y, group.size() - 1, "a broadcast");
     expect(y.eq(group.size() - 1).all().item<bool>(), "broadcast");
   }
@@ -44,7 +46,7 @@ void collectives(Group& group) {
   const std::vector<int64_t> values = group.all_values(group.rank() * 7, "values");
   for (int r = 0; r < group.size(); ++r) expect(values[r] == r * 7, "all_values");
   if (group.size() > 1) {
-    at::Tensor x = at::full({5}, group.rank(), at::kInt);
+    at::Tensor x = at::full({5}, group.rank(), at::TensorOptions(at::kInt).device(device));
     if (group.rank() == 1) group.send(x, 0, "a tensor");
     if (group.rank() == 0) group.receive(x, 1, "a tensor");
     expect(group.rank() != 0 || x.eq(1).all().item<bool>(), "send and receive");
@@ -62,7 +64,7 @@ void collectives(Group& group) {
   expect(group.size() == 1 || group.traffic().bytes > 0, "traffic");
 }
 
-void sharding(Group& group) {
+void sharding(Group& group, at::Device device) {
   const std::vector<at::ScalarType> types = {at::kFloat, at::kBFloat16, at::kShort, at::kLong};
   std::vector<int64_t> sizes;
   for (int64_t i = 0; i < 11; ++i) sizes.push_back((i * 37) % 19 + 1);
@@ -71,7 +73,8 @@ void sharding(Group& group) {
   std::vector<int> own_owners;
   for (size_t i = 0; i < sizes.size(); ++i) {
     const bool mine = owners[i] == group.rank();
-    all.push_back(at::full({sizes[i]}, mine ? static_cast<int64_t>(i) : -1, types[i % 4]));
+    all.push_back(at::full({sizes[i]}, mine ? static_cast<int64_t>(i) : -1,
+                           at::TensorOptions(types[i % 4]).device(device)));
     if (!mine && group.rank() != 0) continue;
     own.push_back(all.back().clone());
     own_owners.push_back(owners[i]);
@@ -91,9 +94,9 @@ struct Net {
   std::vector<at::Tensor> parameters() const { return {w1, w2, unused}; }
 };
 
-Net make_net() {
-  const auto grid = [](int64_t n, int64_t m) {
-    return (at::arange(n * m, at::kDouble).sin() * 0.3).view({n, m}).requires_grad_();
+Net make_net(at::Device device) {
+  const auto grid = [&](int64_t n, int64_t m) {
+    return (at::arange(n * m, at::kDouble).sin() * 0.3).view({n, m}).to(device).requires_grad_();
   };
   return {grid(16, 8), grid(8, 4), grid(3, 3)};
 }
@@ -102,12 +105,12 @@ at::Tensor loss_of(const Net& net, const at::Tensor& rows) {
   return at::matmul(at::tanh(at::matmul(rows, net.w1)), net.w2).square().sum();
 }
 
-void gradients(Group& group) {
-  const at::Tensor rows = (at::arange(24 * 16, at::kDouble) * 0.7).cos().view({24, 16});
-  const Net whole = make_net();
+void gradients(Group& group, at::Device device) {
+  const at::Tensor rows = (at::arange(24 * 16, at::kDouble) * 0.7).cos().view({24, 16}).to(device);
+  const Net whole = make_net(device);
   loss_of(whole, rows).backward();
 
-  const Net net = make_net();
+  const Net net = make_net(device);
   // Buckets of 600 bytes: several a backward pass, one parameter larger than one.
   const auto take = [&](size_t i) {
     return std::exchange(net.parameters()[i].mutable_grad(), at::Tensor());
@@ -130,6 +133,20 @@ void gradients(Group& group) {
   }
 }
 
+// Everything of the three above on a device, whose tensors go through its own backend, and those of
+// the CPU through Gloo.
+void on_device(Group& group) {
+  collectives(group, test::kFar);
+  expect(group.size() == 1 || test::far_collectives > 0, "the device's own backend");
+  sharding(group, test::kFar);
+  gradients(group, test::kFar);
+  const int before = test::far_collectives;
+  at::Tensor x = at::ones({3});
+  group.all_reduce_sum(x, "a sum on the CPU");
+  group.barrier("a barrier");
+  expect(test::far_collectives == before, "the CPU's own backend");
+}
+
 void faults(const std::string& mode, Group& group) {
   for (int step = 0;; ++step) {
     group.doing("sampling");
@@ -146,14 +163,21 @@ void faults(const std::string& mode, Group& group) {
 
 int run(const std::string& mode, double timeout_s) {
   const Worker worker = worker_from_environment();
-  Group group = Group::join(worker, {.timeout_s = timeout_s});
+  GroupOptions options{.timeout_s = timeout_s};
+  if (mode == "device") options.device_backend = test::make_far_backend;
+  Group group = Group::join(worker, options);
   try {
     if (mode == "collectives") {
-      collectives(group);
+      collectives(group, at::kCPU);
     } else if (mode == "sharding") {
-      sharding(group);
+      sharding(group, at::kCPU);
     } else if (mode == "gradients") {
-      gradients(group);
+      gradients(group, at::kCPU);
+    } else if (mode == "device") {
+      on_device(group);
+    } else if (mode == "no-backend") {
+      at::Tensor x = at::ones({3}).to(test::kFar);
+      group.all_reduce_sum(x, "a sum");
     } else if (mode == "fail-after") {
       if (worker.rank == 1) return 7;
       sleep_s(60);
