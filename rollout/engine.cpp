@@ -225,7 +225,7 @@ struct Engine::Impl {
     if (!experts.empty()) note_experts(pass, experts);
     if (!drafting) return states;
     drafter->observe(pass, jobs, states);
-    return states.index_select(0, at::tensor(wanted));
+    return states.index_select(0, at::tensor(wanted).to(states.device()));
   }
 
   bool keeps_routing() const {
@@ -246,7 +246,14 @@ struct Engine::Impl {
   }
 
   void copy_blocks(const std::vector<BlockCopy>& copies) {
+    if (copies.empty()) return;
     for (at::Tensor& layer : cache.layers) {
+      if (!layer.is_cpu()) {
+        const int64_t size = options.block_size;
+        for (const BlockCopy& copy : copies)
+          layer.narrow(0, copy.to * size, size).copy_(layer.narrow(0, copy.from * size, size));
+        continue;
+      }
       const int64_t bytes = options.block_size * layer.size(1) * layer.element_size();
       auto* data = static_cast<char*>(layer.data_ptr());
       for (const BlockCopy& copy : copies)
@@ -289,7 +296,8 @@ struct Engine::Impl {
         offsets.push_back(same ? offsets.back() : have);
         for (int64_t r = 0; r < count && !same; ++r) wanted.push_back(first_row[chunk] + r);
       }
-      const at::Tensor logits = decoder.logits(hidden.index_select(0, at::tensor(wanted)));
+      const at::Tensor logits =
+          decoder.logits(hidden.index_select(0, at::tensor(wanted).to(hidden.device())));
       at::parallel_for(static_cast<int64_t>(begin), static_cast<int64_t>(end), 1,
                        [&](int64_t first, int64_t last) {
                          DrawScratch scratch;
