@@ -34,7 +34,7 @@ int train_on_workers(const recipes::TrainRequest& request, int workers) {
         "leave --workers out",
         place.launcher, place.rank, place.world_size);
   }
-  recipes::check_recipe(request);
+  recipes::check_recipe(request, workers);
   return distributed::run_workers(worker_words(request), workers);
 }
 
@@ -54,6 +54,10 @@ void add_train(CLI::App& app, int& status) {
   verb->add_option("--max-steps", request->stop_at_step,
                    "stop after step N as Ctrl-C would; the same command without it goes on")
       ->check(whole(1));
+  auto device = std::make_shared<std::string>();
+  verb->add_option("--device", *device,
+                   "the same as training.device=D: cpu, or cuda, one GPU a worker (docs/GPU.md)")
+      ->check(CLI::IsMember({"cpu", "cuda"}));
   auto workers = std::make_shared<int>(1);
   verb->add_option("--workers", *workers,
                    "train with so many processes on this machine; torchrun, srun and mpirun start "
@@ -76,14 +80,16 @@ void add_train(CLI::App& app, int& status) {
       "Example:\n  ponder train recipes/r1_zero_tiny.toml grpo.max_steps=20 --run runs/short\n"
       "  ponder train recipes/r1_zero_tiny.toml --workers 2\n"
       "  torchrun --no-python --nproc-per-node 2 ponder train recipes/r1_zero_tiny.toml\n"
-      "  srun -n2 ponder train recipes/r1_zero_tiny.toml");
-  verb->callback([request, seed, dump, workers, &status] {
+      "  srun -n2 ponder train recipes/r1_zero_tiny.toml\n"
+      "  torchrun --no-python --nproc-per-node 8 ponder train RECIPE.toml --device cuda");
+  verb->callback([request, seed, device, dump, workers, &status] {
     if (!dump->empty()) {
       status = recipes::replay(*dump, stdout) ? 0 : 1;
       return;
     }
     if (request->recipe.empty()) throw CLI::RequiredError("recipe");
     if (!seed->empty()) request->overrides.push_back("seed=" + *seed);
+    if (!device->empty()) request->overrides.push_back("training.device=" + *device);
     std::signal(SIGPIPE, SIG_IGN);  // a training outlives the reader of its progress
     if (*workers > 1 && !request->check_only) {
       status = train_on_workers(*request, *workers);

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "grpo/policy_input.h"
+#include "policy/device/ops.h"
 
 namespace ponder::recipes {
 namespace {
@@ -31,7 +32,8 @@ policy::TokenLogprobs batch_logprobs(const policy::Model& model, const grpo::Tra
                                            .experts = input.experts},
                                           record);
   const at::Tensor trained = grpo::loss_indices(batch);
-  return policy::token_logprobs(hidden.index_select(0, input.states), model.output_weight(),
+  const at::Tensor states = policy::device::moved(input.states, hidden.device());
+  return policy::token_logprobs(hidden.index_select(0, states), model.output_weight(),
                                 batch.token_ids.index_select(0, trained), temperature,
                                 kept_tokens(batch, trained));
 }

@@ -27,6 +27,18 @@
 namespace ponder::recipes {
 namespace {
 
+// What the engine does on the CPU alone.
+void check_fits_device(const GrpoRecipe& recipe) {
+  if (recipe.rollout.is_remote()) return;
+  if (recipe.grpo.keep_routing)
+    core::throw_user("grpo.keep_routing: not with training.device = \"cuda\": leave it out");
+  if (recipe.rollout.speculation == rollout::Speculation::kMtp) {
+    core::throw_user(
+        "rollout.speculation: multi-token prediction does not run with training.device = "
+        "\"cuda\": take prompt lookup, or none");
+  }
+}
+
 Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
   if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
@@ -47,6 +59,7 @@ Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
         "grpo.keep_routing, grpo.keep_sampling_mask: a server (rollout.remote.base_url) does not "
         "say how it sampled: leave them out");
   }
+  if (recipe.training.device != DeviceKind::kCpu) check_fits_device(recipe);
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
                                            recipe.grpo.freeze_router, recipe.seed);
   if (recipe.grpo.keep_routing && loaded.model.routing_width() == 0) {

@@ -26,6 +26,8 @@ void bind(core::Binder& b, SaveOptions& o) {
 }
 
 void bind(core::Binder& b, TrainingOptions& o) {
+  b.choice<DeviceKind>("device", o.device, {{"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
+                       "where the policy is; cuda: one GPU a worker (docs/GPU.md)");
   b.field("bf16", o.bf16, "bfloat16 weights with float32 master copies and moments");
   b.field("gradient_checkpointing", o.gradient_checkpointing,
           "run each layer again in backward: less memory, a third more work");

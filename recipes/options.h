@@ -11,6 +11,7 @@
 #include "policy/lora.h"
 #include "policy/optimizer.h"
 #include "recipes/dataset_options.h"
+#include "recipes/device.h"
 #include "recipes/grpo_options.h"
 #include "recipes/rollout_options.h"
 #include "rewards/scorer.h"
@@ -39,8 +40,9 @@ void bind(core::Binder& b, SaveOptions& options);
 // Stage "grpo": reinforcement learning from verifiable rewards.
 // How a model is held while it is trained: the table [training]. Names are TRL's.
 struct TrainingOptions {
-  bool bf16 = false;                    // bfloat16 weights, float32 masters and moments
-  bool gradient_checkpointing = false;  // less memory, a third more work, the same bits
+  DeviceKind device = DeviceKind::kCpu;  // where weights, activations, optimizer and cache are
+  bool bf16 = false;                     // bfloat16 weights, float32 masters and moments
+  bool gradient_checkpointing = false;   // less memory, a third more work, the same bits
   policy::LoraOptions lora;
 };
 void bind(core::Binder& b, TrainingOptions& options);

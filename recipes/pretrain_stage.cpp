@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/timer.h"
 #include "distributed/sharding.h"
+#include "policy/device/ops.h"
 #include "policy/mtp_training.h"
 #include "policy/ops.h"
 #include "recipes/trainee.h"
@@ -47,9 +48,9 @@ struct EncodedDocument {
 Trainee make_trainee(const PretrainRecipe& recipe, distributed::Group& group) {
   if (recipe.training.lora.use_peft)
     core::throw_user("training.use_peft: pretrain makes fresh weights and trains all of them");
-  policy::Model model =
-      policy::Model::random(policy::read_config(recipe.model_name_or_path), recipe.seed,
-                            recipe.training.bf16 ? at::kBFloat16 : at::kFloat);
+  policy::Model model = policy::Model::random(
+      policy::read_config(recipe.model_name_or_path), recipe.seed,
+      recipe.training.bf16 ? at::kBFloat16 : at::kFloat, device_of(recipe.training.device));
   model.set_gradient_checkpointing(recipe.training.gradient_checkpointing);
   model.for_each_linear(
       [&](policy::Linear& linear) { linear.precision = recipe.pretrain.linear_precision; });
@@ -158,8 +159,9 @@ class PretrainStage : public Stage {
     const PretrainOptions& o = recipe_.pretrain;
     policy::MoeRecord record{.loads = loads, .balance = o.aux_loss};
     const at::Tensor hidden = model.forward(batch.input, &record);
-    const TextBatch::Loss main =
-        batch.loss(hidden.index_select(0, batch.targets - 1), batch.targets, model.output_weight());
+    const TextBatch::Loss main = batch.loss(
+        hidden.index_select(0, policy::device::moved(batch.targets - 1, hidden.device())),
+        batch.targets, model.output_weight());
     // A constant divisor: a batch with few tokens moves the weights less.
     at::Tensor loss = main.sum / static_cast<double>(o.tokens_per_step);
     if (model.num_mtp() > 0 && o.mtp_loss_weight > 0)

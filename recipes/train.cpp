@@ -33,6 +33,7 @@ struct Loaded {
   std::string resolved;  // recipe.toml of the run
   EvalOptions eval;
   SaveOptions save;
+  DeviceKind device = DeviceKind::kCpu;
   std::function<std::unique_ptr<Stage>(distributed::Group&)> make;
 };
 
@@ -46,7 +47,7 @@ Loaded load_as(const core::Recipe& file,
   if (recipe.model_name_or_path.empty()) {
     core::throw_user("the recipe names no model: set model_name_or_path to a Hugging Face folder");
   }
-  return {core::RecipeWriter::text_of(recipe), recipe.eval, recipe.save,
+  return {core::RecipeWriter::text_of(recipe), recipe.eval, recipe.save, recipe.training.device,
           [recipe, make](distributed::Group& group) { return make(recipe, group); }};
 }
 
@@ -110,8 +111,8 @@ bool replay(const std::filesystem::path& dump, std::FILE* out) {
   return replay_dump(dump, out);
 }
 
-void check_recipe(const TrainRequest& request) {
-  load(request);
+void check_recipe(const TrainRequest& request, int workers) {
+  check_device(load(request).device, workers);
 }
 
 namespace {
@@ -194,14 +195,17 @@ int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& g
 
 int train(const TrainRequest& request, std::FILE* out) {
   const Loaded recipe = load(request);
+  const distributed::Worker worker = distributed::worker_from_environment();
+  const OpenDevice device = open_device(recipe.device, worker);
   if (request.check_only) {
     check(recipe, request, out);
     return 0;
   }
-  distributed::Group group = distributed::Group::join(distributed::worker_from_environment(),
-                                                      {.timeout_s = request.timeout_s});
+  distributed::Group group = distributed::Group::join(
+      worker, {.timeout_s = request.timeout_s, .device_backend = device.backend});
   WorkerLog log(group.rank());
   try {
+    check_own_gpus(group, device);
     return run(recipe, request, group, log, out);
   } catch (const std::exception& error) {
     group.give_up(error.what());

@@ -21,8 +21,9 @@ struct TrainRequest {
   double timeout_s = 1800;
 };
 
-// Reads the recipe alone. Throws UserError as train() would.
-void check_recipe(const TrainRequest& request);
+// Reads the recipe, and looks for the GPUs that it asks for, for `workers` on this machine. Throws
+// UserError as train() would.
+void check_recipe(const TrainRequest& request, int workers);
 
 // Trains from the start, or goes on from the run folder's latest checkpoint: metrics are the same
 // bits as an uninterrupted run's. Progress and the closing table go to `out`. Where a launcher has

@@ -11,7 +11,8 @@ namespace ponder::recipes {
 
 TrainedModel load_trained_model(const std::filesystem::path& folder, const TrainingOptions& options,
                                 bool freeze_router, uint64_t seed) {
-  TrainedModel out{.model = policy::Model::load(folder, options.bf16 ? at::kBFloat16 : at::kFloat),
+  TrainedModel out{.model = policy::Model::load(folder, options.bf16 ? at::kBFloat16 : at::kFloat,
+                                                device_of(options.device)),
                    .trained = {}};
   out.model.set_gradient_checkpointing(options.gradient_checkpointing);
   if (options.lora.use_peft) {

@@ -173,5 +173,24 @@ TEST(WrongInput, OfTheProgramIsExplained) {
   }
 }
 
+// A GPU that is not to be had, before a model is read or a folder made.
+TEST(WrongInput, AskingForAGpuWithoutThePlugin) {
+  const test::TempDir dir;
+  const fs::path run = dir.path() / "run";
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"env", "PONDER_CUDA_PLUGIN=/nowhere/libponder_cuda.so"};
+    for (const std::string& word : test::small_run(run, {})) words.push_back(word);
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  const std::string want = "no GPU support: /nowhere/libponder_cuda.so is not there";
+  expect_wrong(with({"training.device=cuda"}), want);
+  expect_wrong(with({"--device", "cuda"}), want);
+  expect_wrong(with({"--device", "cuda", "--workers", "2"}), want);
+  expect_wrong(with({"--device", "cuda", "--check"}), want);
+  expect_wrong(with({"training.device=gpu"}), "training.device");
+  EXPECT_FALSE(fs::exists(run));
+}
+
 }  // namespace
 }  // namespace ponder

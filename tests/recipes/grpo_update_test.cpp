@@ -9,10 +9,13 @@
 
 #include "core/error.h"
 #include "grpo/policy_input.h"
+#include "policy/hf_folder.h"
 #include "recipes/batch_logprobs.h"
 #include "recipes/dump.h"
 #include "recipes/trainee.h"
+#include "recipes/trainer_state.h"
 #include "rollout/engine.h"
+#include "tests/support/far_device.h"
 #include "tests/support/temp_dir.h"
 
 namespace ponder::recipes {
@@ -57,9 +60,9 @@ grpo::TrainBatch some_batch(const policy::Model& model, int64_t groups = 3) {
 
 // A model in training, and what one step makes of it.
 struct World {
-  explicit World(const GrpoRecipe& its_recipe)
+  explicit World(const GrpoRecipe& its_recipe, at::Device device = at::kCPU)
       : recipe(its_recipe),
-        model(policy::Model::load(kBase)),
+        model(policy::Model::load(kBase, at::kFloat, device)),
         optimizer(model.parameters(), recipe.optimizer),
         reference(recipe.grpo, model),
         update(recipe, model, optimizer, reference, alone) {}
@@ -102,6 +105,43 @@ TEST(GrpoUpdate, MicroBatchesAreMemoryNotResults) {
       EXPECT_GT(one.at("entropy_active"), one.at("entropy"));
     }
   }
+}
+
+// tests/support/far_device.h: what a GPU's memory would not allow fails here.
+TEST(GrpoUpdate, IsTheSameOnADevice) {
+  GrpoRecipe recipe = some_recipe();
+  recipe.grpo.loss.beta = 0.05;
+  recipe.grpo.loss.entropy_coef = 0.1;
+  recipe.grpo.loss.top_entropy_quantile = 0.5;
+  recipe.grpo.sync_ref_model = true;
+  recipe.grpo.ref_model_sync_steps = 1;
+  recipe.grpo.train_tokens_max = 40;
+  recipe.grpo.aux_loss.sequence = 0.01;
+  World near(recipe), far(recipe, test::kFar);
+  const grpo::TrainBatch batch = some_batch(near.model), own = some_batch(far.model);
+  EXPECT_TRUE(own.old_logprobs.is_cpu());
+  EXPECT_TRUE(at::allclose(batch.old_logprobs, own.old_logprobs, 0, 1e-4));
+  for (int64_t step = 1; step <= 2; ++step) {
+    Metrics want = near.step(step, batch), got = far.step(step, own);
+    for (const char* name : {"loss", "grad_norm", "kl", "entropy"})
+      EXPECT_NEAR(want.at(name), got.at(name), 1e-3 * (1 + std::abs(want.at(name)))) << name;
+  }
+  // A checkpoint from the device: a folder that the CPU loads, and a state that goes on there.
+  test::TempDir dir;
+  policy::save_hf_folder(far.model, at::kFloat, kBase, dir.path());
+  const policy::Model saved = policy::Model::load(dir.path());
+  const auto trained = trained_tensors(far.model, far.optimizer.state());
+  save_trainer_state(dir.path(), trained, {{"step", 2}}, 1);
+  World again(recipe, test::kFar);
+  const auto restored = trained_tensors(again.model, again.optimizer.state());
+  restore_trainer_state(dir.path(), restored, 1, [](const data::Json&) {});
+  for (size_t i = 0; i < saved.parameters().size(); ++i) {
+    const at::Tensor want = far.model.parameters()[i].tensor.to(at::kCPU);
+    EXPECT_TRUE(at::equal(saved.parameters()[i].tensor, want));
+    EXPECT_TRUE(at::equal(again.model.parameters()[i].tensor.to(at::kCPU), want));
+  }
+  for (size_t i = 0; i < trained.size(); ++i)
+    EXPECT_TRUE(at::equal(trained[i].second.to(at::kCPU), restored[i].second.to(at::kCPU)));
 }
 
 TEST(GrpoUpdate, MakesPassesTimesMiniBatchesUpdates) {
