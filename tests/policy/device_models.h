@@ -60,7 +60,7 @@ inline std::vector<at::Tensor> sample_passes(const Model& model) {
     const at::Tensor logits = decoder.logits(hidden);
     EXPECT_TRUE(logits.is_cpu());
     out.push_back(hidden.to(at::kCPU, at::kFloat));
-    out.push_back(logits);
+    out.push_back(logits.clone());
   }
   return out;
 }
