@@ -82,6 +82,15 @@ at::Tensor on_storage(c10::Storage storage, const at::Tensor& like, int64_t offs
   return out;
 }
 
+// A part of `far` in the form of `like`. Its keys are the whole's: a view of a tensor that was made
+// outside of c10::InferenceMode is none of its tensors.
+at::Tensor view_of(const at::Tensor& far, const at::Tensor& like, int64_t offset) {
+  at::Tensor out = at::detail::make_tensor<c10::TensorImpl>(
+      c10::TensorImpl::VIEW, c10::Storage(far.storage()), far.key_set(), like.dtype());
+  out.unsafeGetTensorImpl()->set_sizes_and_strides(like.sizes(), like.strides(), offset);
+  return out;
+}
+
 // A tensor that owns a fresh result of the CPU.
 at::Tensor adopt(const at::Tensor& near) {
   auto* owner = new at::Tensor(near);
@@ -122,8 +131,7 @@ class Call {
       const auto* begin = static_cast<const char*>(near_pointer(far.storage().data()));
       const bool inside = place >= begin && place < begin + far.storage().nbytes();
       if (result.numel() > 0 && inside)
-        return on_storage(far.storage(), result,
-                          (place - begin) / static_cast<int64_t>(result.element_size()));
+        return view_of(far, result, (place - begin) / static_cast<int64_t>(result.element_size()));
     }
     return adopt(result);
   }
