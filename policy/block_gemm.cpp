@@ -29,11 +29,12 @@ void blas(Gemm gemm, int64_t m, int64_t n, int64_t k, const T* a, int64_t lda, c
 }  // namespace
 
 // oneDNN's kernels, which LibTorch hands out on x86 from AVX2 on; on Zen they are 2.5 times as fast
-// as MKL's sgemm.
-bool block_gemm_is_fast() {
+// as MKL's sgemm. bfloat16 without its own instruction would be slower than float32.
+bool block_gemm_is_fast(c10::ScalarType dtype) {
 #if defined(__x86_64__)
-  static const bool have = __builtin_cpu_supports("avx2");
-  return have;
+  static const bool single = __builtin_cpu_supports("avx2");
+  static const bool half = __builtin_cpu_supports("avx512bf16");
+  return (dtype == c10::kFloat && single) || (dtype == c10::kBFloat16 && half);
 #else
   return false;
 #endif
@@ -41,7 +42,7 @@ bool block_gemm_is_fast() {
 
 void block_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, const float* b,
                 int64_t ldb, float* c, int64_t ldc, bool add) {
-  if (block_gemm_is_fast()) {
+  if (block_gemm_is_fast(c10::kFloat)) {
     at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/false);
   } else {
     blas(sgemm_, m, n, k, a, lda, b, ldb, c, ldc, add);
@@ -51,6 +52,15 @@ void block_gemm(int64_t m, int64_t n, int64_t k, const float* a, int64_t lda, co
 void block_gemm(int64_t m, int64_t n, int64_t k, const double* a, int64_t lda, const double* b,
                 int64_t ldb, double* c, int64_t ldc, bool add) {
   blas(dgemm_, m, n, k, a, lda, b, ldb, c, ldc, add);
+}
+
+void block_gemm(int64_t m, int64_t n, int64_t k, const c10::BFloat16* a, int64_t lda,
+                const c10::BFloat16* b, int64_t ldb, float* c, int64_t ldc, bool add) {
+  at::native::cpublas::brgemm(m, n, k, lda, ldb, ldc, add, a, b, c, /*is_vnni=*/true);
+}
+
+void block_gemm_release() {
+  at::native::cpublas::brgemm_release(/*is_vnni=*/true);
 }
 
 }  // namespace ponder::policy
