@@ -20,7 +20,8 @@ std::string last_part(const std::string& name) {
 }
 
 bool is_meant(const std::string& name, const std::string& target) {
-  return target == kAll || name == target || name.ends_with("." + target);
+  if (target == kAll) return name != "lm_head";
+  return name == target || name.ends_with("." + target);
 }
 
 at::Tensor initial_a(const Linear& linear, int64_t rank, uint64_t seed) {
@@ -45,7 +46,7 @@ void check_targets(const std::vector<std::string>& targets, const std::vector<st
     // A target with dots is compared with whole names; all of them would be no list to read.
     if (target.find('.') != std::string::npos && !core::nearest_name(target, names).empty())
       known = {core::nearest_name(target, names)};
-    core::throw_user("lora_target_modules: no layer of the model has a linear '{}'{}", target,
+    core::throw_user("lora_target_modules: the model has no linear '{}'{}", target,
                      core::suggestion(target, known));
   }
 }
@@ -60,20 +61,28 @@ void bind(core::Binder& b, LoraOptions& o) {
           "all-linear, or names of linears or their ends (q_proj, experts.3.up_proj, ...)");
 }
 
+std::vector<Linear*> adaptable_linears(Model& model) {
+  std::vector<Linear*> out;
+  model.for_each_linear([&](Linear& linear) { out.push_back(&linear); });
+  if (Linear* head = model.own_lm_head()) out.push_back(head);
+  return out;
+}
+
 std::vector<Parameter> add_lora(Model& model, const LoraOptions& options, uint64_t seed) {
   const std::vector<std::string>& targets = options.lora_target_modules;
   std::vector<std::string> names;
-  model.for_each_linear([&](const Linear& linear) { names.push_back(linear.name); });
+  const std::vector<Linear*> linears = adaptable_linears(model);
+  for (const Linear* linear : linears) names.push_back(linear->name);
   check_targets(targets, names);
   std::vector<AdapterValues> values;
-  model.for_each_linear([&](Linear& linear) {
-    const auto means = [&](const std::string& target) { return is_meant(linear.name, target); };
-    if (std::none_of(targets.begin(), targets.end(), means)) return;
-    values.push_back({.linear = &linear,
-                      .a = initial_a(linear, options.lora_r, seed),
-                      .b = at::zeros({linear.weight.size(0), options.lora_r}),
+  for (Linear* linear : linears) {
+    const auto means = [&](const std::string& target) { return is_meant(linear->name, target); };
+    if (std::none_of(targets.begin(), targets.end(), means)) continue;
+    values.push_back({.linear = linear,
+                      .a = initial_a(*linear, options.lora_r, seed),
+                      .b = at::zeros({linear->weight.size(0), options.lora_r}),
                       .scaling = options.lora_alpha / static_cast<double>(options.lora_r)});
-  });
+  }
   return attach_adapters(model, values);
 }
 

@@ -18,11 +18,14 @@ struct LoraOptions {
   double lora_alpha = 32;  // the difference is multiplied by lora_alpha / lora_r
   // As PEFT matches target_modules: "all-linear", or names of linears or their ends from a dot on
   // (q_proj, experts.3.up_proj, model.layers.0.mlp.down_proj). Every linear of every layer can be
-  // meant, routed experts and modules for multi-token prediction too; the router, the embedding and
-  // lm_head cannot.
+  // meant, routed experts and modules for multi-token prediction too; so can an lm_head of its own,
+  // by its name alone ("all-linear" leaves it out, as PEFT does). Router and embedding cannot.
   std::vector<std::string> lora_target_modules = {"all-linear"};
 };
 void bind(core::Binder& b, LoraOptions& options);
+
+// What an adapter can stand beside: every linear of every layer, and an lm_head that is not tied.
+std::vector<Linear*> adaptable_linears(Model& model);
 
 // Freezes the model and puts an adapter beside each linear that is meant: a uniform within
 // in^-0.5 (PEFT's initialisation), a function of seed and name alone, b zero. Adapters have the

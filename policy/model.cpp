@@ -54,9 +54,11 @@ Model::Model(const ModelConfig& config, at::ScalarType dtype, at::Device device)
   for (int64_t i = 0; i < config.num_hidden_layers; ++i)
     layers_.push_back(build_layer(make, config, i, config.is_moe(i)));
   final_norm_ = make.weight("model.norm.weight", {config.hidden_size});
-  output_weight_ = config.tie_word_embeddings
-                       ? embedding_
-                       : make.weight("lm_head.weight", {config.vocab_size, config.hidden_size});
+  lm_head_ = {
+      .name = "lm_head",
+      .weight = config.tie_word_embeddings
+                    ? embedding_
+                    : make.weight("lm_head.weight", {config.vocab_size, config.hidden_size})};
   for (int64_t d = 0; d < config.num_nextn_predict_layers; ++d)
     mtp_.push_back(build_mtp(make, config, d));
   parameters_ = make.take();
@@ -144,6 +146,12 @@ at::Tensor Model::mtp_forward_cached(int64_t depth, const CachedInput& input,
                   config_.rms_norm_eps);
 }
 
+at::Tensor Model::output_weight() const {
+  const auto& adapter = lm_head_.adapter;
+  if (!adapter || !at::GradMode::is_enabled()) return lm_head_.matrix();
+  return at::addmm(lm_head_.weight, adapter->b, adapter->a, /*beta=*/1, adapter->scaling);
+}
+
 std::vector<Parameter> Model::merged_parameters() const {
   std::map<std::string, at::Tensor> merged;
   for (const auto& adapter : adapters_) merged[adapter->name + ".weight"] = adapter->merged;
@@ -159,7 +167,7 @@ std::vector<Parameter> Model::shared_parameters() const {
   for (int64_t d = 0; d < num_mtp(); ++d) {
     const std::string prefix = fmt::format("model.layers.{}.", config_.num_hidden_layers + d);
     out.push_back({prefix + "embed_tokens.weight", embedding_});
-    out.push_back({prefix + "shared_head.head.weight", output_weight_});
+    out.push_back({prefix + "shared_head.head.weight", lm_head_.matrix()});
   }
   return out;
 }

@@ -95,8 +95,12 @@ class Model {
   // Cosines and sines for positions, int64 [tokens].
   Rotary rotary(const at::Tensor& positions) const;
 
-  // [vocabulary, hidden]: logits are hidden states times its transpose.
-  const at::Tensor& output_weight() const { return output_weight_; }
+  // [vocabulary, hidden]: logits are hidden states times its transpose. With an adapter the sum, with
+  // graph where gradients are on.
+  at::Tensor output_weight() const;
+  // The map that it is the matrix of. Null to change where the embedding serves as its weight.
+  const Linear& lm_head() const { return lm_head_; }
+  Linear* own_lm_head() { return config_.tie_word_embeddings ? nullptr : &lm_head_; }
 
   // Modules for multi-token prediction, depths 0 to num_mtp() - 1 (policy/mtp.h).
   int64_t num_mtp() const { return static_cast<int64_t>(mtp_.size()); }
@@ -161,7 +165,8 @@ class Model {
   std::vector<float> frequencies_;  // rotary, [rotary_dim / 2]
   at::Tensor device_frequencies_;   // the same on the model's device; undefined on the CPU
   std::vector<Parameter> parameters_;
-  at::Tensor embedding_, final_norm_, output_weight_;
+  at::Tensor embedding_, final_norm_;
+  Linear lm_head_;
   std::vector<DecoderLayer> layers_;
   std::vector<MtpModule> mtp_;
   std::vector<std::shared_ptr<Adapter>> adapters_;

@@ -163,6 +163,7 @@ class AdapterReader {
 
   std::map<std::string, LowRank> read() {
     for (const std::string& name : file_.names()) {
+      if (is_frozen_copy(name)) continue;
       if (!name.starts_with(kPrefix) || !(name.ends_with(kA) || name.ends_with(kB)))
         fail(name, "belongs to no low-rank difference of a matrix");
       if (!name.ends_with(kA)) {
@@ -179,6 +180,18 @@ class AdapterReader {
  private:
   [[noreturn]] void fail(const std::string& name, const std::string& what) const {
     core::throw_user("{}: tensor '{}' {}", file_.path().string(), name, what);
+  }
+
+  // PEFT saves the weight beside an adapter of lm_head with it, though it is the base model's.
+  bool is_frozen_copy(const std::string& name) const {
+    constexpr std::string_view kFrozen = ".base_layer.weight";
+    if (!name.starts_with(kPrefix) || !name.ends_with(kFrozen)) return false;
+    const std::string module =
+        name.substr(kPrefix.size(), name.size() - kPrefix.size() - kFrozen.size());
+    const auto found = shapes_.find(module + std::string(kWeight));
+    if (found == shapes_.end() || found->second != tensor(name).sizes())
+      fail(name, "has not the shape of the base model's weight");
+    return true;
   }
 
   std::string partner(const std::string& name, std::string_view end, std::string_view other) const {
@@ -311,16 +324,17 @@ std::map<std::string, LowRank> read_lora(const Model& model, const fs::path& dir
 std::vector<Parameter> load_lora(Model& model, const fs::path& dir) {
   std::map<std::string, LowRank> differences = read_lora(model, dir);
   std::vector<AdapterValues> values;
-  model.for_each_linear([&](Linear& linear) {
-    const auto found = differences.find(linear.name + std::string(kWeight));
-    if (found == differences.end()) return;
+  for (Linear* linear : adaptable_linears(model)) {
+    const auto found = differences.find(linear->name + std::string(kWeight));
+    if (found == differences.end()) continue;
     const LowRank& d = found->second;
-    values.push_back({&linear, d.a, d.b, d.scaling});
+    values.push_back({linear, d.a, d.b, d.scaling});
     differences.erase(found);
-  });
+  }
   if (!differences.empty()) {
     core::throw_user(
-        "{}: the adapter changes '{}', which is no linear of a layer; `ponder model convert IN OUT "
+        "{}: the adapter changes '{}', which is none of the model's linears; `ponder model convert "
+        "IN OUT "
         "--adapter DIR` merges such an adapter",
         dir.string(), differences.begin()->first);
   }

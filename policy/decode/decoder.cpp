@@ -286,7 +286,7 @@ at::Tensor Decoder::forward_mtp(int64_t module, const CachedRows& rows, const at
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) {
   if (impl_->on_device) return impl_->on_device->logits(hidden);
-  const at::Tensor& weight = impl_->model.output_weight();
+  const at::Tensor& weight = impl_->model.lm_head().matrix();
   return impl_->is_bf16() ? run_logits(impl_->bf16, hidden, weight, impl_->logits)
                           : run_logits(impl_->f32, hidden, weight, impl_->logits);
 }

@@ -63,7 +63,7 @@ void add(const DecoderLayer& layer, Int8Weights& out) {
 
 Int8Weights quantize(const Model& model) {
   Int8Weights out;
-  add(model.output_weight(), out);
+  add(model.lm_head().matrix(), out);
   for (const DecoderLayer& layer : model.layers()) add(layer, out);
   for (const MtpModule& module : model.mtp()) {
     add({&module.eh_proj}, out);

@@ -165,7 +165,7 @@ at::Tensor Decoder::forward(const CachedRows& rows, KvCache& cache) {
 
 at::Tensor Decoder::logits(const at::Tensor& hidden) const {
   const at::NoGradGuard no_grad;
-  const at::Tensor far = at::linear(hidden, impl_->model.output_weight()).to(at::kFloat);
+  const at::Tensor far = at::linear(hidden, impl_->model.lm_head().matrix()).to(at::kFloat);
   if (!far.is_cuda()) return far.to(at::kCPU);
   // Through pinned memory; the copy is waited for, since the host draws from it next.
   const at::Tensor near = at::empty(far.sizes(), at::TensorOptions(at::kFloat).pinned_memory(true));

@@ -103,6 +103,23 @@ TEST(Lora, AllLinearMeansEveryLinearOfEveryLayer) {
   EXPECT_TRUE(trained.contains("model.layers.2.eh_proj"));
 }
 
+TEST(Lora, AnLmHeadOfItsOwnIsMeantByName) {
+  Model model = tiny_mtp_model();
+  const auto trained = add_lora(model, {.lora_r = 2, .lora_target_modules = {"lm_head"}}, 1);
+  ASSERT_EQ(trained.size(), 2U);
+  EXPECT_EQ(trained[0].name, "lm_head.lora_A.weight");
+  train(model, trained, [&](const Model& of) {
+    return token_logprobs(of.forward(some_input()).detach(), of.output_weight(),
+                          some_input().token_ids, 1.0)
+        .logprobs.sum();
+  });
+  EXPECT_GT(trained[1].tensor.abs().max().item<double>(), 0);
+  const at::Tensor sum = model.output_weight().detach();
+  EXPECT_TRUE(at::allclose(sum, model.lm_head().matrix(), 1e-6, 1e-7));
+  EXPECT_FALSE(at::equal(sum, model.lm_head().weight));
+  EXPECT_TRUE(at::equal(model.shared_parameters()[1].tensor, model.lm_head().matrix()));
+}
+
 // A frozen matrix with a trained one beside it is a matrix W + s B A: by the chain rule A's
 // gradient is s B' G and B's is s G A', where G is that of the merged matrix as autograd finds it.
 TEST(Lora, GradientsAreThoseOfTheMergedMatrix) {
@@ -215,12 +232,13 @@ TEST(Lora, ATargetThatNamesNothingIsAnError) {
     return error_of([&] { add_lora(model, {.lora_target_modules = targets}, 1); });
   };
   EXPECT_THAT(error({"q_a_proj", "o_prj"}),
-              ::testing::HasSubstr("no layer of the model has a linear 'o_prj', did you mean "
+              ::testing::HasSubstr("the model has no linear 'o_prj', did you mean "
                                    "'o_proj'?"));
   EXPECT_THAT(error({"model.layers.1.mlp.experts.3.upproj"}),
               ::testing::HasSubstr("did you mean 'model.layers.1.mlp.experts.3.up_proj'?"));
-  EXPECT_THAT(error({"lm_head"}), ::testing::HasSubstr("known: all-linear, down_proj, gate_proj"));
-  EXPECT_THAT(error({"proj"}), ::testing::HasSubstr("no layer of the model has a linear 'proj'"));
+  EXPECT_THAT(error({"embed_tokens"}),
+              ::testing::HasSubstr("known: all-linear, down_proj, gate_proj"));
+  EXPECT_THAT(error({"proj"}), ::testing::HasSubstr("the model has no linear 'proj'"));
   EXPECT_THAT(error({}), ::testing::HasSubstr("expected a name, or all-linear"));
 }
 
@@ -298,15 +316,18 @@ TEST(Lora, RefusesAdaptersThatDoNotFit) {
        "expected [r, 24] and [32, r]"},
       {{{q + "A.weight", a / 0}, {q + "B.weight", b}}, "", "not finite"},
       {{{q + "A.weight", at::ones({24})}, {q + "B.weight", b}}, "", "is no matrix"},
-      {{{"base_model.model.lm_head.lora_A.weight", at::ones({2, 32})},
-        {"base_model.model.lm_head.lora_B.weight", at::ones({50, 2})}},
+      {{{"base_model.model.model.embed_tokens.lora_A.weight", at::ones({2, 32})},
+        {"base_model.model.model.embed_tokens.lora_B.weight", at::ones({50, 2})}},
        "",
-       "which is no linear of a layer"},
+       "which is none of the model's linears"},
       {{{"base_model.model.model.layers.9.q.lora_A.weight", a},
         {"base_model.model.model.layers.9.q.lora_B.weight", b}},
        "",
        "changes a matrix that the model does not have"},
       {{{"something.else", a}}, "", "belongs to no low-rank difference"},
+      {{{"base_model.model.lm_head.base_layer.weight", at::ones({40, 24})}},
+       "",
+       "has not the shape of the base model's weight"},
       {{{"base_model.model.model.layers.1.mlp.experts.lora_A.weight", at::ones({9, 32})},
         {"base_model.model.model.layers.1.mlp.experts.lora_B.weight", at::ones({32, 9})}},
        "",
@@ -377,12 +398,13 @@ TEST_F(LoraOracle, PeftAndTransformersComputeTheSame) {
   const std::vector<std::string> all = {"all-linear"};
   const std::pair<std::string, std::vector<std::string>> cases[] = {
       {"llama", all},
+      {"qwen2", {"v_proj", "lm_head"}},
       {"qwen3", all},
       {"v2", all},
       {"v3", all},
       {"v3-mtp", all},
       {"v3-all-moe", {"experts.2.gate_proj", "experts.5.gate_proj", "q_a_proj"}},
-      {"v2-lite", {"model.layers.2.mlp.experts.0.down_proj"}}};
+      {"v2-lite", {"model.layers.2.mlp.experts.0.down_proj", "lm_head"}}};
   for (const auto& [name, targets] : cases) {
     SCOPED_TRACE(name);
     const std::filesystem::path base = root() + "/" + name, copy = out.path() / name;

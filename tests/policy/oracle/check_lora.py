@@ -54,8 +54,9 @@ def check(base, adapter, reference):
     config = plain.config
     held = {name.replace(".default.", "."): p for name, p in model.named_parameters() if ".lora_" in name}
     weights = load_file(os.path.join(adapter, "adapter_model.safetensors"))
+    layers = {name: re.search(r"\.layers\.(\d+)\.", name) for name in weights}
     own = {name: value for name, value in weights.items()
-           if int(re.search(r"\.layers\.(\d+)\.", name)[1]) < config.num_hidden_layers}
+           if layers[name] is None or int(layers[name][1]) < config.num_hidden_layers}
     places = {name: place_of(name, held, config) for name in own}
     values = {name: p.detach() for name, p in held.items()}
     for name, value in own.items():
