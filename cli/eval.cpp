@@ -32,7 +32,8 @@ void run_eval(const EvalRequest& request) {
   const rewards::Scorer scorer({request.rewards, std::vector<double>(request.rewards.size(), 1.0)},
                                recipes::load_reward_model);
   const auto prompts =
-      recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer);
+      recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer,
+                                  policy.model.config().max_position_embeddings);
   rollout::SampleOptions options{.max_completion_length = request.max_completion_length,
                                  .seed = static_cast<uint64_t>(request.seed)};
   distributed::Group alone = distributed::Group::alone();

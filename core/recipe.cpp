@@ -125,7 +125,11 @@ class Reader : public Binder {
   }
 
   void problem(const std::string& key, const toml::node& node, const std::string& message) {
-    if (const std::string path = dotted(path_, key); overridden_.count(path) > 0) {
+    problem_at(dotted(path_, key), node, message);
+  }
+
+  void problem_at(const std::string& path, const toml::node& node, const std::string& message) {
+    if (overridden_.count(path) > 0) {
       problems_.push_back(fmt::format("command line: {}: {}", path, message));
     } else {
       const auto& begin = node.source().begin;
@@ -135,7 +139,9 @@ class Reader : public Binder {
   }
 
   void finish() {
-    report_unknown();
+    note_unknown();
+    for (const Unknown& unknown : unknown_)
+      problem_at(unknown.path, *unknown.node, "unknown key" + remedy_for(unknown));
     if (!problems_.empty()) throw UserError(fmt::format("{}", fmt::join(problems_, "\n")));
   }
 
@@ -161,7 +167,7 @@ class Reader : public Binder {
   }
 
   void leave() override {
-    report_unknown();
+    note_unknown();
     tables_.pop_back();
     known_.pop_back();
     path_.pop_back();
@@ -170,6 +176,7 @@ class Reader : public Binder {
  private:
   const toml::node* find(const char* key) {
     known_.back().emplace_back(key);
+    known_paths_.push_back(dotted(path_, key));
     return tables_.back() == nullptr ? nullptr : tables_.back()->get(key);
   }
 
@@ -211,14 +218,29 @@ class Reader : public Binder {
     problem(key, node, fmt::format("expected a value {}, found {}", expected, text_of(node)));
   }
 
-  void report_unknown() {
+  struct Unknown {
+    std::string path, key;
+    const toml::node* node;
+    std::vector<std::string> known;  // in its table
+  };
+
+  void note_unknown() {
     if (tables_.back() == nullptr) return;
     for (const auto& [key, node] : *tables_.back()) {
       const std::string name(key.str());
       if (std::find(known_.back().begin(), known_.back().end(), name) != known_.back().end())
         continue;
-      problem(name, node, "unknown key" + suggestion(name, known_.back()));
+      unknown_.push_back({dotted(path_, name), name, &node, known_.back()});
     }
+  }
+
+  // A key that stands in another table is meant before one that is spelt alike.
+  std::string remedy_for(const Unknown& unknown) const {
+    for (const std::string& path : known_paths_) {
+      if (path.ends_with("." + unknown.key) || path == unknown.key)
+        return fmt::format(", did you mean '{}'?", path);
+    }
+    return suggestion(unknown.key, unknown.known);
   }
 
   std::string name_;
@@ -227,6 +249,8 @@ class Reader : public Binder {
       tables_;  // the current table last; null where the recipe leaves it out
   std::vector<std::vector<std::string>> known_;
   std::vector<std::string> path_;
+  std::vector<std::string> known_paths_;
+  std::vector<Unknown> unknown_;
   std::vector<std::string> problems_;
 };
 

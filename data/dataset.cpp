@@ -29,8 +29,15 @@ Columns columns_of(const LayoutOptions& options) {
     c.prompt = {"prompt", "problem"};
     c.answer = {"answer", "solution"};
   }
-  const auto set = [](std::vector<std::string>& names, const std::string& name) {
-    if (!name.empty()) names = {name};
+  const bool any = options.any_convention;
+  if (any) {
+    c.prompt = {"prompt", "problem", "question"};
+    c.answer = {"reward_model.ground_truth", "answer", "solution"};
+  }
+  const auto set = [any](std::vector<std::string>& names, const std::string& name) {
+    if (name.empty()) return;
+    if (!any) names.clear();
+    names.insert(names.begin(), name);
   };
   set(c.prompt, options.columns.prompt);
   set(c.answer, options.columns.answer);
@@ -65,6 +72,25 @@ Found first_of(const Json& row, const std::vector<std::string>& names) {
     if (value != nullptr && !value->is_null()) return {value, name};
   }
   return {};
+}
+
+// The same with contents that come in parts, as OpenAI's API has them, made texts.
+Json with_plain_contents(Json messages, const std::string& where, const std::string& column) {
+  for (Json& message : messages) {
+    Json& content = message["content"];
+    if (!content.is_array()) continue;
+    std::string text;
+    for (const Json& part : content) {
+      if (!part.is_object() || part.value("type", Json()) != "text" || !part.contains("text") ||
+          !part["text"].is_string()) {
+        core::throw_user("{}: {}: expected parts {{\"type\": \"text\", \"text\"}}, found {}", where,
+                         column, part.dump().substr(0, 80));
+      }
+      text += part["text"].get<std::string>();
+    }
+    content = std::move(text);
+  }
+  return messages;
 }
 
 void check_messages(const Json& messages, const std::string& where, const std::string& column) {
@@ -102,7 +128,7 @@ Problem problem_of(Json row, const std::string& where, const Columns& columns) {
     out.prompt.text = prompt.value->get<std::string>();
   } else if (prompt.value->is_array()) {
     check_messages(*prompt.value, where, prompt.name);
-    out.messages = *prompt.value;
+    out.messages = with_plain_contents(*prompt.value, where, prompt.name);
   } else {
     core::throw_user("{}: {}: expected a string or messages, found {}", where, prompt.name,
                      prompt.value->type_name());

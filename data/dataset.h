@@ -25,9 +25,12 @@ void bind(core::Binder& b, ColumnOptions& options);
 // The conventions that a file follows.
 struct LayoutOptions {
   // "trl": prompt; answer, else solution; id; rewards. "verl": prompt, reward_model.ground_truth,
-  // extra_info.index. "open_r1": problem, solution.
+  // extra_info.id. "open_r1": problem, solution.
   std::string layout = "trl";
   ColumnOptions columns = {};
+  // A file of somebody else's, such as an evaluation set: `columns` first where they are there,
+  // then all layouts' names and "question". No key of a recipe.
+  bool any_convention = false;
 };
 void bind(core::Binder& b, LayoutOptions& options);
 

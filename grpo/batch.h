@@ -23,9 +23,11 @@ struct TrainBatch {
   std::vector<int32_t> prompt_lengths;
   // [sequences]: sequences with one number have the same prompt and stand together.
   std::vector<int32_t> groups;
-  at::Tensor loss_mask;     // bool [tokens]: the token is trained
-  at::Tensor advantages;    // float32 [tokens]
-  at::Tensor old_logprobs;  // float32 [tokens], nats, of the policy before this rollout's updates
+  at::Tensor loss_mask;   // bool [tokens]: the token is trained
+  at::Tensor advantages;  // float32 [tokens]
+  // float32 [tokens], nats, of the policy before this rollout's updates; undefined: the policy that
+  // is trained, whose only update of the rollout this is.
+  at::Tensor old_logprobs;
   at::Tensor sampling_logprobs;  // float32 [tokens], of the engine that sampled; undefined:
                                  // old_logprobs is it
   at::Tensor ref_logprobs;       // float32 [tokens], of the reference policy; undefined: none

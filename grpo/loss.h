@@ -63,10 +63,9 @@ struct LossOptions {
   double sapo_temperature_pos = 1.0, sapo_temperature_neg = 1.05;
   double vespo_k_pos = 2.0, vespo_lambda_pos = 3.0, vespo_k_neg = 3.0, vespo_lambda_neg = 2.0;
 
-  // TRL: vllm_importance_sampling_{correction, mode, clip_max, clip_min}. The last three are read
-  // where sampling_logprobs are; the first asks the trainer for them. It is off where TRL's is on:
-  // our own engine samples from the trainer's weights.
-  bool correct_sampler = false;
+  // TRL: vllm_importance_sampling_{correction, mode, clip_max, clip_min}; where sampling_logprobs
+  // are.
+  bool correct_sampler = true;
   ImportanceCorrection importance_correction = ImportanceCorrection::kSequenceMask;
   double importance_clip_max = 3.0;  // truncate: the cap; mask: a ratio above it weighs 0
   std::optional<double> importance_clip_min = std::nullopt;
@@ -115,11 +114,11 @@ struct LossResult {
 // InternalError for shapes.
 LossResult policy_loss(const LossInputs& inputs, const LossOptions& options);
 
-// Inputs from a batch: everything but logprobs and entropies, which the caller sets
-// ([num_loss_tokens], batch order). Computes importance_ratios where the batch has
+// Inputs from a batch and its tokens' log-probabilities ([num_loss_tokens], batch order):
+// everything but entropies, which the caller sets. Computes importance_ratios where the batch has
 // sampling_logprobs and options ask for the correction.
-LossInputs loss_inputs(const TrainBatch& batch, const Normalizer& normalizer,
-                       const LossOptions& options);
+LossInputs loss_inputs(const TrainBatch& batch, const at::Tensor& logprobs,
+                       const Normalizer& normalizer, const LossOptions& options);
 
 // exp(old - sampling) per token, or of the sequence's sum, truncated or masked: [n], no graph.
 // REQUIRES: correction is not kNone.

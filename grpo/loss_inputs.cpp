@@ -57,23 +57,24 @@ at::Tensor importance_ratios(const at::Tensor& old_logprobs, const at::Tensor& s
   return ratios.masked_fill((ratios < low).logical_or(ratios > high), 0.0);
 }
 
-LossInputs loss_inputs(const TrainBatch& batch, const Normalizer& normalizer,
-                       const LossOptions& options) {
+LossInputs loss_inputs(const TrainBatch& batch, const at::Tensor& logprobs,
+                       const Normalizer& normalizer, const LossOptions& options) {
   const at::Tensor indices = loss_indices(batch);
   const auto pick = [&](const at::Tensor& x) {
     return x.defined() ? x.index_select(0, indices) : at::Tensor();
   };
   LossInputs inputs;
+  inputs.logprobs = logprobs;
   inputs.old_logprobs = pick(batch.old_logprobs);
   inputs.ref_logprobs = pick(batch.ref_logprobs);
   inputs.sampling_logprobs = pick(batch.sampling_logprobs);
   inputs.advantages = pick(batch.advantages);
   inputs.offsets = loss_offsets(batch);
   inputs.normalizer = normalizer;
-  if (inputs.sampling_logprobs.defined() &&
-      options.importance_correction != ImportanceCorrection::kNone) {
+  if (inputs.sampling_logprobs.defined() && options.correct_sampler) {
+    const at::Tensor& old = inputs.old_logprobs.defined() ? inputs.old_logprobs : logprobs;
     inputs.importance_ratios =
-        importance_ratios(inputs.old_logprobs, inputs.sampling_logprobs, inputs.offsets, options);
+        importance_ratios(old.detach(), inputs.sampling_logprobs, inputs.offsets, options);
   }
   return inputs;
 }

@@ -66,7 +66,7 @@ void bind_off_policy(core::Binder& b, LossOptions& o) {
           {.low = 0});
   b.field(
       "vllm_importance_sampling_correction", o.correct_sampler,
-      "weigh by pi_old / pi_sampler (any engine's; TRL's name); one more forward pass a rollout");
+      "weigh by pi_old / pi_sampler where they differ: bfloat16, a GPU, a server, older weights");
   b.choice<ImportanceCorrection>("vllm_importance_sampling_mode", o.importance_correction,
                                  {{"token_truncate", ImportanceCorrection::kTokenTruncate},
                                   {"token_mask", ImportanceCorrection::kTokenMask},

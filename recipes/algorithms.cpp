@@ -83,6 +83,7 @@ std::vector<std::string> algorithm_names() {
 void set_algorithm(GrpoOptions& options, const std::string& name) {
   if (name.empty()) return;
   const std::vector<std::string> names = algorithm_names(), losses = grpo::loss_types();
+  const grpo::ImportanceCorrection correction = options.loss.importance_correction;
   if (std::find(names.begin(), names.end(), name) == names.end())
     core::throw_user("algorithm: unknown algorithm '{}'{}", name,
                      core::suggestion(name, {names.begin() + 1, names.end()}));
@@ -93,6 +94,7 @@ void set_algorithm(GrpoOptions& options, const std::string& name) {
   for (const Algorithm& algorithm : kAlgorithms) {
     if (name == algorithm.name) algorithm.set(options);
   }
+  options.loss.importance_correction = correction;  // belongs to the sampler, not to the paper
 }
 
 }  // namespace ponder::recipes

@@ -25,10 +25,8 @@ std::string nearest_divisors(int64_t whole, int64_t wanted) {
 }
 
 std::string grouped(int64_t value) {
-  std::string digits = std::to_string(value);
-  for (auto at = static_cast<int64_t>(digits.size()) - 3; at > 0; at -= 3)
-    digits.insert(static_cast<size_t>(at), ",");
-  return digits;
+  if (value < 1000) return std::to_string(value);
+  return fmt::format("{},{:03}", grouped(value / 1000), value % 1000);
 }
 
 std::string plural(int64_t count, const char* one, const char* many) {

@@ -46,7 +46,7 @@ at::Tensor batch_logprobs_in_parts(const policy::Model& model, const grpo::Train
     if (micro.num_loss_tokens > 0)
       parts.push_back(batch_logprobs(model, micro, temperature).logprobs);
   }
-  at::Tensor out = at::zeros_like(batch.old_logprobs);
+  at::Tensor out = at::zeros_like(batch.advantages);
   if (!parts.empty()) out.index_copy_(0, grpo::loss_indices(batch), at::cat(parts));
   return out;
 }

@@ -18,8 +18,8 @@ struct DatasetOptions {
   std::string name = "chain_sums";
   std::string split = "train";      // of a folder: its files SPLIT*.jsonl and SPLIT*.parquet
   data::LayoutOptions layout = {};  // bound flat: dataset.layout, dataset.columns
-  // The share of a file's prompts, chosen by the hash of their ids, that is never trained on. (Of a
-  // task it is a tenth.)
+  // The share of a file's prompts, chosen by the hash of their words, that is never trained on. (Of
+  // a task it is a tenth.)
   double test_share = 0.1;
   bool shuffle = true;  // each epoch in an order of its own; false: the file's order
   // How a prompt becomes the text that the policy continues. system_prompt: put before it as a

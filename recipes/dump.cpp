@@ -34,13 +34,13 @@ policy::NamedTensors tensors_of(const grpo::TrainBatch& batch) {
                               {"positions", batch.positions},
                               {"loss_mask", batch.loss_mask},
                               {"advantages", batch.advantages},
-                              {"old_logprobs", batch.old_logprobs},
                               {"cu_seqlens", as_tensor(batch.cu_seqlens)},
                               {"prompt_lengths", as_tensor(batch.prompt_lengths)},
                               {"groups", as_tensor(batch.groups)}};
   const auto optional = [&](const char* name, const at::Tensor& x) {
     if (x.defined()) out.emplace_back(name, x);
   };
+  optional("old_logprobs", batch.old_logprobs);
   optional("sampling_logprobs", batch.sampling_logprobs);
   optional("ref_logprobs", batch.ref_logprobs);
   optional("kept_ids", batch.kept_ids);
@@ -59,7 +59,7 @@ grpo::TrainBatch read_batch(const fs::path& path) {
   batch.positions = file.tensor("positions").clone();
   batch.loss_mask = file.tensor("loss_mask").clone();
   batch.advantages = file.tensor("advantages").clone();
-  batch.old_logprobs = file.tensor("old_logprobs").clone();
+  batch.old_logprobs = optional("old_logprobs");
   batch.sampling_logprobs = optional("sampling_logprobs");
   batch.ref_logprobs = optional("ref_logprobs");
   batch.kept_ids = optional("kept_ids");
@@ -134,10 +134,17 @@ bool print_parameters(const policy::Model& model, std::FILE* out) {
 
 }  // namespace
 
-grpo::LossOptions loss_options(const GrpoOptions& options) {
-  grpo::LossOptions loss = options.loss;
-  loss.max_completion_length = options.max_completion_length;
-  if (options.use_kl_in_reward) loss.beta = 0;
+bool sampler_differs(const GrpoRecipe& recipe) {
+  return recipe.training.bf16 || recipe.training.device != DeviceKind::kCpu ||
+         recipe.rollout.is_remote() || recipe.grpo.one_step_off ||
+         recipe.grpo.partial_rollout_tokens > 0;
+}
+
+grpo::LossOptions loss_options(const GrpoRecipe& recipe) {
+  grpo::LossOptions loss = recipe.grpo.loss;
+  loss.max_completion_length = recipe.grpo.max_completion_length;
+  if (recipe.grpo.use_kl_in_reward) loss.beta = 0;
+  if (!sampler_differs(recipe)) loss.correct_sampler = false;
   return loss;
 }
 
@@ -175,7 +182,7 @@ bool replay_dump(const fs::path& folder, std::FILE* out) {
   const policy::Model model =
       policy::Model::load(folder / "model", recipe.training.bf16 ? at::kBFloat16 : at::kFloat);
   const grpo::TrainBatch batch = read_batch(folder / "batch.safetensors");
-  grpo::LossOptions loss = loss_options(recipe.grpo);
+  grpo::LossOptions loss = loss_options(recipe);
   loss.entropy_coef = json.at("entropy_coef").get<double>();
   const grpo::Normalizer normalizer = normalizer_from(json.at("normalizer"));
   double total = 0;
@@ -184,8 +191,7 @@ bool replay_dump(const fs::path& folder, std::FILE* out) {
     ++number_of;
     if (micro.num_loss_tokens == 0) continue;
     const policy::TokenLogprobs now = batch_logprobs(model, micro, recipe.grpo.temperature);
-    grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, loss);
-    inputs.logprobs = now.logprobs;
+    grpo::LossInputs inputs = grpo::loss_inputs(micro, now.logprobs, normalizer, loss);
     inputs.entropies = now.entropies;
     const at::Tensor value = grpo::policy_loss(inputs, loss).loss;
     value.backward();

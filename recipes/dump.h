@@ -13,9 +13,13 @@
 
 namespace ponder::recipes {
 
+// Whether what sampled can differ from the trainer by more than float32 rounding (1e-5): bfloat16,
+// a GPU, a server, older weights.
+bool sampler_differs(const GrpoRecipe& recipe);
+
 // The loss as the stage takes it: dr_grpo's constant from [grpo], no KL where that is in the
-// reward.
-grpo::LossOptions loss_options(const GrpoOptions& options);
+// reward, no correction of a sampler that does not differ.
+grpo::LossOptions loss_options(const GrpoRecipe& recipe);
 
 struct FailedUpdate {
   int64_t step = 0;

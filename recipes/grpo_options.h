@@ -56,7 +56,7 @@ struct GrpoOptions {
   int64_t partial_rollout_tokens = 0;
   FilterGroupsOptions filter_groups = {};
   grpo::AdvantageOptions advantage = {};
-  grpo::LossOptions loss = {};
+  grpo::LossOptions loss = {.importance_correction = grpo::ImportanceCorrection::kTokenTruncate};
 };
 void bind(core::Binder& b, GrpoOptions& options);
 

@@ -26,10 +26,19 @@ GrpoRollout::GrpoRollout(const GrpoRecipe& recipe, PromptSource& prompts,
       difficulty_(recipe.dataset.curriculum) {}
 
 data::Json GrpoRollout::state() const {
-  return {{"cursor", cursor_}, {"skipped", skipped_}, {"pass_rates", difficulty_.state()}};
+  return {{"cursor", cursor_},
+          {"skipped", skipped_},
+          {"pass_rates", difficulty_.state()},
+          {"data", prompts_.fingerprint()}};
 }
 
 void GrpoRollout::restore(const data::Json& state, std::vector<OpenGroup> paused) {
+  if (group_.rank() == 0 && state.value("data", prompts_.fingerprint()) != prompts_.fingerprint()) {
+    fmt::print(stderr,
+               "ponder: warning: the training prompts of {} are not those that the checkpoint was "
+               "made with: the run goes on with the new ones\n",
+               recipe_.dataset.name);
+  }
   paused_ = std::move(paused);
   cursor_ = state.at("cursor").get<int64_t>();
   skipped_ = state.at("skipped").get<int64_t>();
@@ -53,13 +62,13 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
       open.push_back(std::move(group));
     if (open.empty()) break;  // the whole dataset was taken
     last = sample(open, o.partial_rollout_tokens, policy_version, out, say);
+    if (last.empty()) continue;  // all of them are paused: they go on at once
     observe(last);
     ++rounds;
     for (const data::ScoredGroup& group : last) {
       if (!o.filter_groups.enable || grpo::has_signal(group)) out.groups.push_back(group);
     }
     if (o.filter_groups.enable) all.insert(all.end(), last.begin(), last.end());
-    if (last.empty()) continue;  // all of them are paused: they go on at once
     if (!o.filter_groups.enable || rounds == o.filter_groups.max_num_gen_batches) break;
   }
   const std::vector<data::ScoredGroup>& sampled = o.filter_groups.enable ? all : out.groups;

@@ -11,8 +11,10 @@
 #include "core/timer.h"
 #include "recipes/batch_arithmetic.h"
 #include "recipes/batch_logprobs.h"
+#include "recipes/dump.h"
 #include "recipes/evaluate.h"
 #include "recipes/grpo_check.h"
+#include "recipes/grpo_contradictions.h"
 #include "recipes/grpo_rollout.h"
 #include "recipes/grpo_update.h"
 #include "recipes/one_step_off.h"
@@ -27,39 +29,8 @@
 namespace ponder::recipes {
 namespace {
 
-// What the engine does on the CPU alone.
-void check_fits_device(const GrpoRecipe& recipe) {
-  if (recipe.rollout.is_remote()) return;
-  if (recipe.grpo.keep_routing)
-    core::throw_user("grpo.keep_routing: not with training.device = \"cuda\": leave it out");
-  if (recipe.rollout.speculation == rollout::Speculation::kMtp) {
-    core::throw_user(
-        "rollout.speculation: multi-token prediction does not run with training.device = "
-        "\"cuda\": take prompt lookup, or none");
-  }
-}
-
 Trainee make_trainee(const GrpoRecipe& recipe, distributed::Group& group) {
-  if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
-    core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
-  if (recipe.rollout.is_remote() && recipe.grpo.temperature != 1) {
-    core::throw_user(
-        "grpo.temperature: servers (rollout.remote.base_url) give the log-probs of temperature 1, "
-        "against which a policy at {:g} cannot be corrected: set it to 1",
-        recipe.grpo.temperature);
-  }
-  if (recipe.rollout.is_remote() && recipe.grpo.partial_rollout_tokens > 0) {
-    core::throw_user(
-        "grpo.partial_rollout_tokens: a server (rollout.remote.base_url) cannot go on with a "
-        "paused "
-        "completion: set it to 0");
-  }
-  if (recipe.rollout.is_remote() && (recipe.grpo.keep_routing || recipe.grpo.keep_sampling_mask)) {
-    core::throw_user(
-        "grpo.keep_routing, grpo.keep_sampling_mask: a server (rollout.remote.base_url) does not "
-        "say how it sampled: leave them out");
-  }
-  if (recipe.training.device != DeviceKind::kCpu) check_fits_device(recipe);
+  check_grpo_recipe(recipe);
   TrainedModel loaded = load_trained_model(recipe.model_name_or_path, recipe.training,
                                            recipe.grpo.freeze_router, recipe.seed);
   if (recipe.grpo.keep_routing && loaded.model.routing_width() == 0) {
@@ -91,7 +62,8 @@ class GrpoStage : public Stage {
         recipe.eval.dataset.empty()
             ? prompts_.held_out(recipe.eval.num_prompts)
             : evaluation_prompts(recipe.eval.dataset, recipe.eval.num_prompts, trainee_.tokenizer,
-                                 recipe.dataset, recipe.model_name_or_path);
+                                 trainee_.model.config().max_position_embeddings, recipe.dataset,
+                                 recipe.model_name_or_path);
     trainee_.scorer.check(trainee_.held_out, recipe.eval.dataset.empty()
                                                  ? prompts_.held_out_places()
                                                  : std::vector<std::string>());
@@ -99,7 +71,16 @@ class GrpoStage : public Stage {
 
   int64_t num_steps() const override { return recipe_.grpo.max_steps; }
 
-  std::string plan() const override { return batch_arithmetic(recipe_, prompts_.size()) + "\n"; }
+  std::string plan() const override {
+    const int64_t context = trainee_.model.config().max_position_embeddings;
+    std::string text = batch_arithmetic(recipe_, prompts_.size()) + "\n";
+    if (recipe_.grpo.max_completion_length >= context) {
+      text += fmt::format(
+          "completions end where prompt and completion fill the model's context of {} tokens\n",
+          context);
+    }
+    return text;
+  }
 
   void check(std::FILE* out) override {
     fmt::print(out, "{}", plan());
@@ -219,11 +200,16 @@ class GrpoStage : public Stage {
         add_reference(out.batch);
       }
     }
+    // Weights that sampled and make one update from it: the trainer's own log-probs of that update
+    // are the old ones. For several updates the sampler's serve where they are equal but for
+    // rounding.
+    const bool one_update = o.num_iterations * o.steps_per_generation == 1;
     const bool stale =
         o.one_step_off || o.partial_rollout_tokens > 0 || recipe_.rollout.is_remote();
-    if (!o.loss.correct_sampler && !stale) return out;
+    if (!one_update && !sampler_differs(recipe_)) return out;
+    out.batch.sampling_logprobs = std::exchange(out.batch.old_logprobs, at::Tensor());
+    if (one_update && !stale) return out;
     const core::PhaseTimer timer(seconds, "old_logprobs");
-    out.batch.sampling_logprobs = out.batch.old_logprobs;
     out.batch.old_logprobs = gather_tokens(group_, out.batch, [&](const grpo::TrainBatch& share) {
       return batch_logprobs_in_parts(trainee_.model, share, o.temperature, o.train_tokens_max);
     });

@@ -137,7 +137,7 @@ GrpoUpdate::Update GrpoUpdate::update(const grpo::TrainBatch& mini, grpo::Normal
   const std::vector<grpo::TrainBatch> micros =
       grpo::split(own_share(group_, mini), recipe_.grpo.train_tokens_max);
   add_entropy_threshold(model_, micros, recipe_.grpo, group_, normalizer);
-  grpo::LossOptions loss = loss_options(recipe_.grpo);
+  grpo::LossOptions loss = loss_options(recipe_);
   if (loss.use_adaptive_entropy) loss.entropy_coef = entropy_.applied();
   Update out;
   accumulate(micros, normalizer, loss, mini.num_sequences(), out);
@@ -183,8 +183,7 @@ void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
     policy::MoeRecord record{.balance = recipe_.grpo.aux_loss};
     const policy::TokenLogprobs now =
         batch_logprobs(model_, micro, recipe_.grpo.temperature, &record);
-    grpo::LossInputs inputs = grpo::loss_inputs(micro, normalizer, loss);
-    inputs.logprobs = now.logprobs;
+    grpo::LossInputs inputs = grpo::loss_inputs(micro, now.logprobs, normalizer, loss);
     inputs.entropies = now.entropies;
     grpo::LossResult result = grpo::policy_loss(inputs, loss);
     // Each micro-batch has its share of the balance by its sequences.
@@ -198,6 +197,7 @@ void GrpoUpdate::accumulate(const std::vector<grpo::TrainBatch>& micros,
     update.loss += result.loss.item<double>();
     if (!std::isfinite(update.loss)) return;
     update.parts.push_back(std::move(result.parts));
+    if (inputs.sampling_logprobs.defined()) continue;  // the loss measures it
     const at::Tensor difference = (now.logprobs.detach() - inputs.old_logprobs).abs();
     update.difference_sum += difference.sum().item<double>();
     update.difference_max = std::max(update.difference_max, difference.max().item<double>());

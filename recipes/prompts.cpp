@@ -59,11 +59,6 @@ std::vector<int64_t> epoch_order(int64_t count, uint64_t seed, int64_t epoch, bo
   return order;
 }
 
-// Whether the hash of the id, as a number in [0, 1), falls into the share.
-bool is_test(const std::string& id, double share) {
-  return core::uniform_at(0, core::stable_hash("split:" + id), 0, 0) < share;
-}
-
 // What the prompt says, without what a template puts around it.
 std::string words_of(const data::Problem& problem) {
   if (problem.messages.is_null()) return problem.prompt.text;
@@ -75,11 +70,22 @@ std::string words_of(const data::Problem& problem) {
   return text;
 }
 
+// Whether the hash of its words, as a number in [0, 1), falls into the share: a prompt that stands
+// in a file twice is on one side.
+bool is_test(const std::string& words, double share) {
+  return core::uniform_at(0, core::stable_hash("split:" + words), 0, 0) < share;
+}
+
+std::vector<data::Problem> read_evaluation_set(const std::string& file,
+                                               data::LayoutOptions layout) {
+  layout.any_convention = true;
+  return data::read_problems(file, "test", layout);
+}
+
 data::NgramSet evaluation_ngrams(const DatasetOptions& options) {
   data::NgramSet ngrams(options.decontaminate_ngram);
   for (const std::string& file : options.decontaminate) {
-    // Evaluation sets come in the conventions of any project: their prompts alone are read.
-    for (const data::Problem& problem : data::read_problems(file, "test", options.layout))
+    for (const data::Problem& problem : read_evaluation_set(file, options.layout))
       ngrams.add(words_of(problem));
   }
   return ngrams;
@@ -92,6 +98,29 @@ void check_name(const std::string& name) {
                    core::suggestion(name, data::task_names()));
 }
 
+// What only a file's prompts can have is an error beside a task, whose problems never come again.
+void check_no_file_options(const DatasetOptions& options) {
+  const data::CurriculumOptions &set = options.curriculum, plain{};
+  if (set.min_pass_rate != plain.min_pass_rate || set.max_pass_rate != plain.max_pass_rate) {
+    core::throw_user(
+        "dataset.curriculum: the problems of the task {} never come again, they have no pass rate: "
+        "leave min_pass_rate and max_pass_rate out, or train on a file",
+        options.name);
+  }
+  if (!options.decontaminate.empty()) {
+    core::throw_user(
+        "dataset.decontaminate: the task {} makes its own problems and holds others out: leave it "
+        "out, or train on a file",
+        options.name);
+  }
+}
+
+void check_curriculum(const data::CurriculumOptions& options) {
+  if (options.min_pass_rate <= options.max_pass_rate) return;
+  core::throw_user("dataset.curriculum: min_pass_rate {:g} is above max_pass_rate {:g}",
+                   options.min_pass_rate, options.max_pass_rate);
+}
+
 }  // namespace
 
 PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
@@ -102,9 +131,11 @@ PromptSource::PromptSource(const DatasetOptions& options, uint64_t seed,
       renderer_(options_, tokenizer, chat_template_of(model_folder)) {
   if (is_task(options_.name)) {
     data::check_task(options_.name, options_.tasks);
+    check_no_file_options(options_);
     return;
   }
   check_name(options_.name);
+  check_curriculum(options_.curriculum);
   read_files(context);
 }
 
@@ -112,14 +143,19 @@ void PromptSource::read_files(int64_t context) {
   const data::NgramSet ngrams = evaluation_ngrams(options_);
   for (data::Problem& problem :
        data::read_problems(options_.name, options_.split, options_.layout)) {
-    if (ngrams.size() > 0 && ngrams.touches(words_of(problem))) {
+    const std::string words = words_of(problem);
+    if (ngrams.size() > 0 && ngrams.touches(words)) {
       ++num_decontaminated_;
       continue;
     }
     std::string place = std::move(problem.place);
     data::Prompt prompt = renderer_.render(std::move(problem), false);
     check_length(prompt, place, context);
-    const bool test = is_test(prompt.id, options_.test_share);
+    const bool test = is_test(words, options_.test_share);
+    if (!test) {
+      fingerprint_ = core::stable_hash(
+          fmt::format("{}:{}:{}:{}", fingerprint_, prompt.id, prompt.text, prompt.answer.dump()));
+    }
     (test ? held_out_ : train_).push_back(std::move(prompt));
     (test ? held_out_places_ : train_places_).push_back(std::move(place));
   }
@@ -167,7 +203,7 @@ std::vector<data::Prompt> PromptSource::held_out(int64_t count) const {
 }
 
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
-                                             const policy::Tokenizer& tokenizer,
+                                             const policy::Tokenizer& tokenizer, int64_t context,
                                              DatasetOptions options,
                                              const std::filesystem::path& model_folder) {
   const Renderer renderer(options, tokenizer, chat_template_of(model_folder));
@@ -178,12 +214,15 @@ std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t
          data::held_out_problems(dataset, kHeldOutSeed, count, options.tasks))
       problems.push_back({.prompt = std::move(prompt), .messages = {}});
   } else {
-    problems = data::read_problems(dataset, "test", options.layout);
+    problems = read_evaluation_set(dataset, options.layout);
     if (count < static_cast<int64_t>(problems.size())) problems.resize(count);
   }
   std::vector<data::Prompt> prompts;
-  for (data::Problem& problem : problems)
+  for (data::Problem& problem : problems) {
+    const std::string place = task ? dataset : problem.place;
     prompts.push_back(renderer.render(std::move(problem), task && is_question(dataset)));
+    check_length(prompts.back(), place, context);
+  }
   return prompts;
 }
 

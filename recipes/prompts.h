@@ -43,6 +43,8 @@ class PromptSource {
   const std::vector<std::string>& train_places() const { return train_places_; }
   const std::vector<std::string>& held_out_places() const { return held_out_places_; }
   int64_t num_decontaminated() const { return num_decontaminated_; }
+  // Of all training prompts of a file, in their order; 0 for a task: tells a file that was changed.
+  uint64_t fingerprint() const { return fingerprint_; }
 
  private:
   void read_files(int64_t context);
@@ -53,14 +55,16 @@ class PromptSource {
   std::vector<data::Prompt> train_, held_out_;  // of a file
   std::vector<std::string> train_places_, held_out_places_;
   int64_t num_decontaminated_ = 0;
+  uint64_t fingerprint_ = 0;
   int64_t epoch_ = -1;          // that order_ is of
   std::vector<int64_t> order_;  // of train_ in that epoch
 };
 
 // Problems to evaluate on: a task's held-out ones by its name, or all of a file, put as `options`
-// (of the recipe's own dataset, or none) say.
+// (of the recipe's own dataset, or none) say. A file may have any layout's columns. Throws
+// UserError for a prompt that leaves no room in the model's `context` (tokens).
 std::vector<data::Prompt> evaluation_prompts(const std::string& dataset, int64_t count,
-                                             const policy::Tokenizer& tokenizer,
+                                             const policy::Tokenizer& tokenizer, int64_t context,
                                              DatasetOptions options = {},
                                              const std::filesystem::path& model_folder = {});
 

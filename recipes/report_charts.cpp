@@ -262,8 +262,8 @@ std::vector<std::string> phases_of(const std::set<std::string>& metrics) {
     if (metrics.contains(phase)) phases.push_back(phase);
   }
   for (const std::string& metric : metrics) {
-    const bool is_phase = metric.starts_with(kPhasePrefix) && metric != kWholeStep &&
-                          !is_of_extreme_worker(metric);
+    const bool is_phase =
+        metric.starts_with(kPhasePrefix) && metric != kWholeStep && !is_of_extreme_worker(metric);
     if (is_phase && std::find(kOrder.begin(), kOrder.end(), metric) == kOrder.end())
       phases.push_back(metric);
   }

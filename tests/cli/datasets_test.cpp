@@ -1,6 +1,8 @@
 // Data sets and tasks as a recipe names them, end to end.
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -92,6 +94,91 @@ TEST(Datasets, CurriculumStateGoesOnExactlyAndEvaluationSetsAreKeptOut) {
   }
   EXPECT_EQ(test::stable_metrics(stopped), test::stable_metrics(whole));
   EXPECT_GT(core::read_metrics(whole / "metrics.jsonl").back().metrics.at("curriculum/skipped"), 0);
+}
+
+void write_lines(const std::string& path, const std::vector<nlohmann::json>& rows) {
+  std::ofstream file(path);
+  for (const nlohmann::json& row : rows) file << row.dump() << "\n";
+}
+
+std::vector<nlohmann::json> sums(int count) {
+  std::vector<nlohmann::json> rows;
+  for (int i = 0; i < count; ++i)
+    rows.push_back({{"prompt", fmt::format("User: {}+2=?\nAssistant:", i)}, {"answer", i + 2}});
+  return rows;
+}
+
+// A held-out prompt is none of those that are trained on, however often it stands in the file.
+TEST(Datasets, APromptThatIsThereTwiceIsOnOneSideOfTheSplit) {
+  const test::TempDir folder;
+  const std::string data = folder.path() / "twice.jsonl";
+  std::vector<nlohmann::json> rows = sums(20);
+  for (const nlohmann::json& row : sums(20)) rows.push_back(row);
+  write_lines(data, rows);
+  const fs::path run = folder.path() / "run";
+  const test::Outcome outcome = test::run(
+      test::small_run(run, {"dataset.name=" + data, "dataset.test_share=0.3", "grpo.max_steps=10",
+                            "eval.num_prompts=100", "save.completions_per_step=100"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const auto prompts_in = [&](const char* part) {
+    std::set<std::string> out;
+    for (const auto& entry : fs::recursive_directory_iterator(run / part)) {
+      std::istringstream lines(test::read_text(entry.path()));
+      for (std::string line; std::getline(lines, line);)
+        out.insert(nlohmann::json::parse(line).at("prompt").get<std::string>());
+    }
+    return out;
+  };
+  const std::set<std::string> trained = prompts_in("completions"),
+                              held_out = prompts_in("evaluations");
+  EXPECT_FALSE(held_out.empty());
+  for (const std::string& prompt : held_out) EXPECT_FALSE(trained.contains(prompt)) << prompt;
+}
+
+TEST(Datasets, EvaluationSetsMayHaveAnotherLayout) {
+  const test::TempDir folder;
+  const std::string data = folder.path() / "train.jsonl", other = folder.path() / "other.jsonl";
+  write_lines(data, sums(30));
+  write_lines(other, {{{"problem", "user 7 2 assistant"}, {"solution", "9"}},
+                      {{"question", "what is 1+1"}, {"answer", 2}}});
+  const test::Outcome outcome =
+      check({"dataset.name=" + data, "dataset.decontaminate=[\"" + other + "\"]",
+             "dataset.decontaminate_ngram=4", "eval.dataset=" + other});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.err, HasSubstr("1 prompts share 4 words"));
+}
+
+TEST(Datasets, AFileThatWasChangedBetweenTwoStartsIsNoticed) {
+  const test::TempDir folder;
+  const std::string data = folder.path() / "train.jsonl";
+  const auto start = [&](const char* steps) {
+    const test::Outcome outcome = test::run(
+        test::small_run(folder.path() / "run",
+                        {"dataset.name=" + data, "eval.num_prompts=0", "--max-steps", steps}));
+    EXPECT_EQ(outcome.status, 0) << outcome.err;
+    return outcome.err;
+  };
+  write_lines(data, sums(30));
+  start("1");
+  EXPECT_THAT(start("2"), ::testing::Not(HasSubstr("are not those")));
+  write_lines(data, sums(31));
+  EXPECT_THAT(start("3"), HasSubstr("are not those that the checkpoint was made with"));
+}
+
+TEST(Datasets, WhatATaskCannotDoIsAnError) {
+  EXPECT_THAT(check({"dataset.name=countdown", "dataset.curriculum.max_pass_rate=0.1"}).err,
+              HasSubstr("never come again"));
+  EXPECT_THAT(check({"dataset.name=countdown", "dataset.decontaminate=[\"/nope.jsonl\"]"}).err,
+              HasSubstr("dataset.decontaminate: the task countdown"));
+}
+
+TEST(Datasets, AnEvaluationPromptWithoutRoomIsAnErrorBeforeTraining) {
+  const test::TempDir folder;
+  const std::string data = folder.path() / "long.jsonl";
+  write_lines(data, {{{"prompt", std::string(4000, 'x')}, {"answer", 2}}});
+  const test::Outcome outcome = check({"eval.dataset=" + data, "eval.num_prompts=1"});
+  EXPECT_EQ(outcome.status, 2);
+  EXPECT_THAT(outcome.err, HasSubstr("long.jsonl:1: prompt '1' has"));
 }
 
 TEST(Datasets, MorePromptsThanThereAreIsNamed) {

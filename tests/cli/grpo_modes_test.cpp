@@ -56,6 +56,31 @@ TEST(OneStepOff, GoesOnExactly) {
   expect_exact_resume({"grpo.one_step_off=true"});
 }
 
+// bfloat16's sampler and trainer round differently: the one update that a rollout gets is on-policy
+// all the same, and the difference is corrected.
+TEST(OnPolicy, RatiosAreExactlyOneInBfloat16) {
+  const test::TempDir folder;
+  const auto records =
+      trained(folder.path() / "run",
+              {"training.bf16=true", "grpo.num_iterations=1", "grpo.steps_per_generation=1",
+               "grpo.loss.importance_sampling_level=sequence", "grpo.loss.epsilon=0.0003",
+               "grpo.loss.epsilon_high=0.0004", "grpo.max_steps=2"});
+  for (const core::StepRecord& record : records) {
+    EXPECT_EQ(record.metrics.at("clip_ratio/region_mean"), 0);
+    EXPECT_GT(record.metrics.at("sampling/sampling_logp_difference/max"), 1e-3);
+    EXPECT_GT(record.metrics.at("sampling/importance_sampling_ratio/max"), 1);
+  }
+}
+
+TEST(OnPolicy, SeveralUpdatesInBfloat16StartFromTheTrainersLogProbs) {
+  const test::TempDir folder;
+  const auto records = trained(folder.path() / "run", {"training.bf16=true", "grpo.max_steps=2"});
+  for (const core::StepRecord& record : records) {
+    EXPECT_TRUE(record.metrics.contains("timing_s/old_logprobs"));
+    EXPECT_TRUE(record.metrics.contains("sampling/importance_sampling_ratio/mean"));
+  }
+}
+
 TEST(SyncRefModel, GoesOnExactly) {
   expect_exact_resume({"grpo.sync_ref_model=true", "grpo.ref_model_sync_steps=3",
                        "grpo.loss.use_adaptive_entropy=true", "grpo.loss.entropy_target=0.5"});
@@ -239,6 +264,29 @@ TEST(KlInReward, LeavesTheLossWithoutKl) {
     EXPECT_NEAR(records.front().metrics.at("kl_penalty"), 0, 1e-6);  // the reference itself
     EXPECT_NE(records.back().metrics.at("kl_penalty"), 0);
   }
+}
+
+TEST(KlInReward, IsRefusedWhereItWouldDoNothing) {
+  const test::TempDir folder;
+  const auto error = [&](const std::vector<std::string>& words) {
+    const test::Outcome outcome = test::run(test::small_run(folder.path() / "run", words));
+    EXPECT_EQ(outcome.status, 2);
+    return outcome.err;
+  };
+  EXPECT_THAT(error({"grpo.use_kl_in_reward=true", "grpo.loss.beta=0"}),
+              HasSubstr("grpo.loss.beta, the weight of the KL, is 0"));
+  EXPECT_THAT(error({"grpo.use_kl_in_reward=true", "grpo.loss.beta=0.1",
+                     "grpo.advantage.multi_objective_aggregation=normalize_then_sum"}),
+              HasSubstr("normalize_then_sum"));
+}
+
+TEST(FilterGroups, EndsWithWhatThereIsWhereCompletionsPause) {
+  const test::TempDir folder;
+  const auto records = trained(
+      folder.path() / "run",
+      {"grpo.filter_groups.enable=true", "grpo.filter_groups.max_num_gen_batches=1",
+       "grpo.partial_rollout_tokens=1", "grpo.max_completion_length=2", "grpo.max_steps=1"});
+  EXPECT_EQ(records.at(0).metrics.at("filter_groups/num_gen_batches"), 1);
 }
 
 TEST(Replay, IsRefusedForWhatIsNoDump) {

@@ -85,6 +85,7 @@ TEST(Recipe, ErrorsNamePlaceAndRemedy) {
       {"\nsed = 1", "r.toml:2:7: sed: unknown key, did you mean 'seed'?"},
       {"[grpo]\nepsilom = 1", "grpo.epsilom: unknown key, did you mean 'epsilon'?"},
       {"[grop]\nepsilon = 1", "grop: unknown key, did you mean 'grpo'?"},
+      {"epsilon = 1", "epsilon: unknown key, did you mean 'grpo.epsilon'?"},
       {"seed = 'one'", "r.toml:1:8: seed: expected an integer, found the string 'one'"},
       {"seed = 1.5", "seed: expected an integer, found the number 1.5"},
       {"bf16 = 1", "bf16: expected true or false, found the integer 1"},

@@ -73,6 +73,28 @@ TEST(ParseProblems, MessagesStayMessages) {
     EXPECT_THROW(parse_problems(bad, "f", {}), core::UserError) << bad;
 }
 
+TEST(ParseProblems, ContentsInPartsBecomeTexts) {
+  const auto problems =
+      parse_problems(R"({"prompt": [{"role": "user", "content": [{"type": "text", "text": "12+"}, )"
+                     R"({"type": "text", "text": "2=?"}]}]})",
+                     "f", {});
+  EXPECT_EQ(problems[0].messages[0]["content"], "12+2=?");
+  EXPECT_THROW(
+      parse_problems(R"({"prompt": [{"role": "user", "content": [{"type": "image"}]}]})", "f", {}),
+      core::UserError);
+}
+
+TEST(ParseProblems, AnyConventionTakesItsOwnColumnsFirst) {
+  const LayoutOptions any = {.layout = "trl", .columns = {.prompt = "q"}, .any_convention = true};
+  for (const char* row : {R"({"q": "2+2?", "prompt": "no", "answer": "4"})",
+                          R"({"problem": "2+2?", "solution": "4"})",
+                          R"({"question": "2+2?", "reward_model": {"ground_truth": "4"}})"}) {
+    const auto problems = parse_problems(row, "f", any);
+    EXPECT_EQ(problems[0].prompt.text, "2+2?") << row;
+    EXPECT_EQ(problems[0].prompt.answer, "4") << row;
+  }
+}
+
 TEST(ParseProblems, VerlsLayoutIsMapped) {
   const auto problems = parse_problems(
       R"({"data_source": "gsm8k", "prompt": [{"role": "user", "content": "2+2?"}], )"

@@ -85,7 +85,7 @@ TEST(GrpoBatch, OfNothingIsEmptyAndHasAZeroLoss) {
   const TrainBatch batch = pack({}, {});
   EXPECT_EQ(batch.num_tokens(), 0);
   EXPECT_TRUE(split(batch, 10).empty());
-  LossInputs in = loss_inputs(batch, normalizer_of(batch), {});
+  LossInputs in = loss_inputs(batch, {}, normalizer_of(batch), {});
   in.logprobs = at::empty({0}).requires_grad_(true);
   EXPECT_EQ(policy_loss(in, {}).loss.item<double>(), 0);
 }

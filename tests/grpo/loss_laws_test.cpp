@@ -53,7 +53,7 @@ LossInputs in_double(const TrainBatch& batch, const Normalizer& normalizer,
        {&wide.advantages, &wide.old_logprobs, &wide.ref_logprobs, &wide.sampling_logprobs}) {
     *x = x->to(at::kDouble);
   }
-  return loss_inputs(wide, normalizer, options);
+  return loss_inputs(wide, {}, normalizer, options);
 }
 
 LossOptions everything(const std::string& loss_type, ImportanceLevel level) {
