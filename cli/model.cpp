@@ -15,8 +15,8 @@
 #include "cli/model_convert.h"
 #include "cli/model_inspect.h"
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/spelling.h"
-#include "data/json_text.h"
 #include "policy/chat_template.h"
 #include "policy/ops.h"
 #include "policy/peft_folder.h"
@@ -40,21 +40,15 @@ struct ModelRequest {
 json parse_line(const std::string& line, const std::string& where) {
   if (line.find_first_not_of(" \t\r") == std::string::npos)
     core::throw_user("{}: an empty line: expected a JSON object", where);
-  if (data::nests_deeper(line))
-    core::throw_user("{}: JSON that is nested deeper than {}", where, data::kJsonDepthMax);
   std::set<std::string> seen;
   std::string twice;
-  json object;
-  try {
-    object = json::parse(line, [&](int depth, json::parse_event_t event, json& value) {
-      if (event == json::parse_event_t::key && depth == 1 &&
-          !seen.insert(value.get<std::string>()).second)
-        twice = value.get<std::string>();
-      return true;
-    });
-  } catch (const json::exception& error) {
-    core::throw_user("{}: broken JSON: {}", where, error.what());
-  }
+  const json object =
+      core::parse_json<json>(line, where, [&](int depth, json::parse_event_t event, json& value) {
+        if (event == json::parse_event_t::key && depth == 1 &&
+            !seen.insert(value.get<std::string>()).second)
+          twice = value.get<std::string>();
+        return true;
+      });
   if (!object.is_object())
     core::throw_user("{}: expected a JSON object, found {}", where, object.type_name());
   if (!twice.empty()) core::throw_user("{}: the key '{}' is given twice", where, twice);

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "sandbox/request_json.h"
 
 namespace ponder::cli {
@@ -29,11 +30,7 @@ std::string read_input(const std::string& path, const char* what) {
 }
 
 Json parse(const std::string& text, const std::string& where) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    core::throw_user("{}: not valid JSON: {}", where, error.what());
-  }
+  return core::parse_json<Json>(text, where);
 }
 
 sandbox::Request request_from_arguments(const Arguments& arguments) {

@@ -8,6 +8,7 @@
 #include <curl/curl.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 
 namespace ponder::core {
 namespace {
@@ -25,7 +26,7 @@ size_t append(char* data, size_t size, size_t count, void* into) {
 // The server's own words: OpenAI's {"error": {"message"}}, FastAPI's {"detail"}, or the body's
 // beginning.
 std::string message_of(const std::string& body) {
-  const auto json = nlohmann::json::parse(body, nullptr, false);
+  const auto json = parse_json_or_discard<nlohmann::json>(body);
   if (json.is_object()) {
     const auto error = json.value("error", json);
     if (error.is_object() && error.contains("message") && error["message"].is_string())

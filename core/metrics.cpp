@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "core/tensorboard.h"
 
 namespace ponder::core {
@@ -29,7 +30,7 @@ std::map<std::string, double> as_logged(std::map<std::string, double> metrics) {
 }
 
 StepRecord parse_record(std::string_view line, const std::string& place) {
-  const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  const Json object = parse_json_or_discard<Json>(line);
   if (object.is_discarded())
     throw_user("{}: expected one JSON object a line, found text that is no JSON", place);
   if (!object.is_object())

@@ -7,7 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
-#include "data/json_text.h"
+#include "core/json_text.h"
 #include "data/parquet.h"
 
 namespace ponder::data {
@@ -168,13 +168,7 @@ class Rows {
     for (int64_t number = 1; std::getline(lines, line); ++number) {
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       const std::string where = fmt::format("{}:{}", name, number);
-      if (nests_deeper(line))
-        core::throw_user("{}: JSON that is nested deeper than {}", where, kJsonDepthMax);
-      try {
-        add(Json::parse(line), where, fmt::format("{}{}", prefix, number));
-      } catch (const Json::parse_error& error) {
-        core::throw_user("{}: broken JSON: {}", where, error.what());
-      }
+      add(core::parse_json<Json>(line, where), where, fmt::format("{}{}", prefix, number));
     }
   }
 

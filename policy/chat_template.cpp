@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/jinja/characters.h"
 
 namespace ponder::policy {
@@ -18,13 +19,10 @@ constexpr const char* kReasoningFields[] = {"reasoning_content", "thinking", "re
 
 OrderedJson read_json(const fs::path& path) {
   if (!fs::exists(path)) return OrderedJson::object();
-  try {
-    OrderedJson json = OrderedJson::parse(core::read_file(path, "tokenizer's file"));
-    if (json.is_object()) return json;
-  } catch (const OrderedJson::exception& error) {
-    core::throw_user("{}: not JSON: {}", path.string(), error.what());
-  }
-  core::throw_user("{}: expected a JSON object", path.string());
+  auto json =
+      core::parse_json<OrderedJson>(core::read_file(path, "tokenizer's file"), path.string());
+  if (!json.is_object()) core::throw_user("{}: expected a JSON object", path.string());
+  return json;
 }
 
 // The text of "<s>" or {"content": "<s>"}; null for what is no token.

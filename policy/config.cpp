@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "core/spelling.h"
 #include "policy/architectures.h"
 #include "policy/config_keys.h"
@@ -15,12 +16,7 @@ using core::throw_user;
 using nlohmann::json;
 
 json parse_object(const std::string& text, const std::string& name) {
-  json object;
-  try {
-    object = json::parse(text);
-  } catch (const json::exception& error) {
-    throw_user("{}: broken JSON: {}", name, error.what());
-  }
+  json object = core::parse_json<json>(text, name);
   if (!object.is_object())
     throw_user("{}: expected a JSON object, found {}", name, object.type_name());
   return object;

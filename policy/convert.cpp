@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "core/stop.h"
 #include "policy/config.h"
 #include "policy/gguf_config.h"
@@ -148,12 +149,7 @@ ConvertReport convert_gguf(const fs::path& in, const fs::path& folder,
 
 // The config of the decoded model.
 Json decoded_config(const fs::path& path, at::ScalarType dtype) {
-  Json config;
-  try {
-    config = Json::parse(core::read_file(path, "model's config.json"));
-  } catch (const Json::exception& error) {
-    core::throw_user("{}: broken JSON: {}", path.string(), error.what());
-  }
+  auto config = core::parse_json<Json>(core::read_file(path, "model's config.json"), path.string());
   if (!config.is_object())
     core::throw_user("{}: expected a JSON object, found {}", path.string(), config.type_name());
   if (const auto quantized = config.find("quantization_config"); quantized != config.end()) {

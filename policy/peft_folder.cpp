@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/lora.h"
 #include "policy/safetensors.h"
 
@@ -85,11 +86,7 @@ NamedTensors adapter_tensors(const Model& model, const std::set<std::string>& mi
 class PeftConfig {
  public:
   explicit PeftConfig(const fs::path& path) : path_(path.string()) {
-    try {
-      json_ = Json::parse(core::read_file(path, "adapter's config"));
-    } catch (const Json::exception& error) {
-      core::throw_user("{}: broken JSON: {}", path_, error.what());
-    }
+    json_ = core::parse_json<Json>(core::read_file(path, "adapter's config"), path_);
     if (!json_.is_object()) core::throw_user("{}: expected an object", path_);
     if (json_.value("peft_type", Json()) != "LORA") fail("peft_type", "\"LORA\"");
     for (const char* key : {"use_dora", "use_qalora", "lora_bias", "fan_in_fan_out"})

@@ -8,6 +8,7 @@
 #include <fmt/ranges.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 
 namespace ponder::policy {
 namespace {
@@ -42,7 +43,7 @@ at::ScalarType dtype_named(const std::string& name, const std::string& place) {
 
 // A JSON text in which no object says a key twice at `depth` 1 (the tensors); nlohmann keeps the
 // last one silently.
-Json parse_without_duplicates(const char* begin, const char* end, const std::string& where) {
+Json parse_without_duplicates(std::string_view text, const std::string& where) {
   std::set<std::string> seen;
   std::string duplicate;
   const auto check = [&](int depth, Json::parse_event_t event, Json& value) {
@@ -54,10 +55,9 @@ Json parse_without_duplicates(const char* begin, const char* end, const std::str
   };
   Json parsed;
   try {
-    parsed = Json::parse(begin, end, check);
-  } catch (const Json::exception& error) {
-    core::throw_user("{}: the header is not JSON: {}; download or save the file again", where,
-                     error.what());
+    parsed = core::parse_json<Json>(text, where + ": the header", check);
+  } catch (const core::UserError& error) {
+    core::throw_user("{}; download or save the file again", error.what());
   }
   if (!duplicate.empty())
     core::throw_user("{}: the header names the tensor '{}' twice", where, duplicate);
@@ -198,7 +198,7 @@ SafetensorsHeader read_safetensors_header(std::span<const std::byte> file,
   SafetensorsHeader header;
   header.data_begin = sizeof length + length;
   const char* begin = reinterpret_cast<const char*>(file.data()) + sizeof length;
-  const Json json = parse_without_duplicates(begin, begin + length, where);
+  const Json json = parse_without_duplicates({begin, length}, where);
   if (!json.is_object())
     core::throw_user("{}: the header is {}, expected an object", where, json.type_name());
   for (const auto& [name, entry] : json.items()) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/added_tokens.h"
 #include "policy/bpe.h"
 #include "policy/normalizer.h"
@@ -13,14 +14,6 @@
 
 namespace ponder::policy {
 namespace {
-
-Json parse(std::string_view text, const std::string& where) {
-  try {
-    return Json::parse(text.begin(), text.end());
-  } catch (const Json::exception& error) {
-    core::throw_user("{}: not JSON: {}", where, error.what());
-  }
-}
 
 std::vector<AddedToken> tokens_where(const std::vector<AddedToken>& tokens, bool normalized) {
   std::vector<AddedToken> result;
@@ -143,20 +136,20 @@ void read_named_token(const JsonPlace& config, const char* key, const Tokenizer&
 }  // namespace
 
 Tokenizer Tokenizer::from_json(std::string_view text, const std::string& where) {
-  const Json json = parse(text, where);
+  const auto json = core::parse_json<Json>(text, where);
   return Tokenizer(std::make_shared<const Impl>(JsonPlace(json, where)));
 }
 
 Tokenizer Tokenizer::from_folder(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / "tokenizer.json";
-  const Json json = parse(core::read_file(path, "tokenizer"), path.string());
+  const auto json = core::parse_json<Json>(core::read_file(path, "tokenizer"), path.string());
   const auto impl = std::make_shared<Impl>(JsonPlace(json, path.string()));
   Tokenizer tokenizer(impl);
   for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
     const std::filesystem::path config_path = folder / name;
     if (!std::filesystem::exists(config_path)) continue;
-    const Json config =
-        parse(core::read_file(config_path, "tokenizer's settings"), config_path.string());
+    const auto config = core::parse_json<Json>(core::read_file(config_path, "tokenizer's settings"),
+                                               config_path.string());
     const JsonPlace place(config, config_path.string());
     read_named_token(place, "eos_token", tokenizer, impl->eos);
     read_named_token(place, "bos_token", tokenizer, impl->bos);

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/fp8.h"
 #include "policy/safetensors.h"
 #include "policy/safetensors_header.h"
@@ -39,13 +40,7 @@ WeightFolder::WeightFolder(const fs::path& folder) : folder_(folder) {
 
 void WeightFolder::read_index(const fs::path& index) {
   const std::string where = index.string();
-  const std::string text = core::read_file(index, "weights index");
-  Json json;
-  try {
-    json = Json::parse(text);
-  } catch (const Json::exception& error) {
-    core::throw_user("{}: not JSON: {}", where, error.what());
-  }
+  const auto json = core::parse_json<Json>(core::read_file(index, "weights index"), where);
   const auto map = json.is_object() ? json.find("weight_map") : json.end();
   if (map == json.end() || !map->is_object())
     core::throw_user("{}: expected an object 'weight_map'", where);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "core/json_text.h"
 #include "rewards/fence.h"
 #include "rewards/prompt_code.h"
 #include "rewards/text.h"
@@ -47,13 +48,13 @@ std::string lines_of(const Json& value) {
 // a line.
 Json argument_list(const Json& input) {
   if (!input.is_string()) return input.is_array() ? input : Json::array({input});
-  const Json whole = Json::parse(input.get<std::string>(), nullptr, false);
+  const Json whole = core::parse_json_or_discard<Json>(input.get<std::string>());
   Json out = Json::array();
   std::string_view rest = input.get_ref<const std::string&>();
   for (bool more = true; more;) {
     const size_t end = rest.find('\n');
     more = end != std::string_view::npos;
-    const Json line = Json::parse(rest.substr(0, end), nullptr, false);
+    const Json line = core::parse_json_or_discard<Json>(rest.substr(0, end));
     if (line.is_discarded())
       return whole.is_array()
                  ? whole
@@ -66,7 +67,7 @@ Json argument_list(const Json& input) {
 
 Json result_value(const Json& output) {
   const Json parsed =
-      output.is_string() ? Json::parse(output.get<std::string>(), nullptr, false) : output;
+      output.is_string() ? core::parse_json_or_discard<Json>(output.get<std::string>()) : output;
   return parsed.is_discarded() ? output : parsed;
 }
 
@@ -86,7 +87,11 @@ void add_pairs(const std::vector<std::pair<Json, Json>>& tests, const std::strin
 
 // A member that some data sets write as JSON text.
 Json unpacked(const Json& value) {
-  return value.is_string() ? Json::parse(value.get<std::string>()) : value;
+  if (!value.is_string()) return value;
+  auto json = core::parse_json_or_discard<Json>(value.get<std::string>());
+  if (json.is_discarded())
+    throw std::invalid_argument("expected JSON, found " + text::shortened(value.dump()));
+  return json;
 }
 
 Json test_cases_of(const Json& answer) {
@@ -156,7 +161,7 @@ CodeJob read_job(const Json& answer, std::string_view prompt) {
 
 CodeJob code_job(const Json& given, std::string_view prompt) {
   const Json answer =
-      given.is_string() ? Json::parse(given.get<std::string>(), nullptr, false) : given;
+      given.is_string() ? core::parse_json_or_discard<Json>(given.get<std::string>()) : given;
   if (!answer.is_object())
     throw std::invalid_argument("expected an object with tests, found " +
                                 text::shortened(given.dump()));

@@ -9,7 +9,7 @@
 #include <re2/re2.h>
 
 #include "core/error.h"
-#include "data/json_text.h"
+#include "core/json_text.h"
 #include "rewards/fence.h"
 #include "rewards/text.h"
 
@@ -260,7 +260,7 @@ class Validator {
 
 Json schema_of(const Json& answer) {
   if (answer.is_string())
-    return data::nests_deeper(answer.get<std::string>(), kDepthMax)
+    return core::nests_deeper(answer.get<std::string>(), kDepthMax)
                ? Json()
                : Json::parse(answer.get<std::string>(), nullptr, false);
   return answer;
@@ -297,7 +297,7 @@ Judgement JsonSchema::judge(const data::Prompt& prompt, const data::Completion& 
   const std::string whole = text::rendered(prompt, completion);
   const std::string text =
       last_fenced(whole, {"json"}).value_or(std::string(text::behind_reasoning(whole)));
-  if (data::nests_deeper(text, kDepthMax))
+  if (core::nests_deeper(text, kDepthMax))
     return {0.0, ScoreStatus::kUnparsed, fmt::format("nested deeper than {}", kDepthMax)};
   const Json value = Json::parse(text, nullptr, false);
   if (value.is_discarded())

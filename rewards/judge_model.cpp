@@ -10,6 +10,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "core/http_client.h"
+#include "core/json_text.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -115,7 +116,7 @@ std::string JudgeModel::request_body(const data::Prompt& prompt,
 }
 
 Judgement JudgeModel::verdict(const std::string& reply) const {
-  const Json json = Json::parse(reply, nullptr, false);
+  const auto json = core::parse_json_or_discard<Json>(reply);
   const Json::json_pointer place("/choices/0/message/content");
   if (json.is_discarded() || !json.contains(place) || !json[place].is_string())
     return failed(ScoreStatus::kCrashed,

@@ -7,7 +7,7 @@
 #include <thread>
 
 #include "core/error.h"
-#include "data/json_text.h"
+#include "core/json_text.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -107,14 +107,7 @@ void write_window(const std::vector<Verdict>& verdicts, bool explain, std::FILE*
 }  // namespace
 
 ScoreLine parse_score_line(const std::string& line, const std::string& where) {
-  if (data::nests_deeper(line))
-    core::throw_user("{}: JSON that is nested deeper than {}", where, data::kJsonDepthMax);
-  Json object;
-  try {
-    object = Json::parse(line);
-  } catch (const Json::parse_error& error) {
-    core::throw_user("{}: broken JSON: {}", where, error.what());
-  }
+  auto object = core::parse_json<Json>(line, where);
   if (!object.is_object())
     core::throw_user("{}: expected a JSON object, found {}", where, object.type_name());
   if (!object.contains("completion")) core::throw_user("{}: the key completion is missing", where);

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "sandbox/host.h"
 #include "sandbox/supervise.h"
 
@@ -37,7 +38,7 @@ Report read_report(std::string_view bytes) {
   std::memcpy(&size, bytes.data(), sizeof size);
   bytes.remove_prefix(sizeof size);
   if (bytes.size() != size) return report;
-  const Json json = Json::parse(bytes, nullptr, false);
+  const Json json = core::parse_json_or_discard<Json>(bytes);
   if (!json.is_object()) return report;
   report.outcome = json.value("outcome", "");
   report.reason = json.value("reason", "");

@@ -4,7 +4,7 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "data/json_text.h"
+#include "core/json_text.h"
 #include "rewards/text.h"
 
 namespace ponder::rewards {
@@ -104,7 +104,7 @@ std::string Worker::start() {
   if (protocol_ == Protocol::kLines) return {};
   const auto greeting = child_->exchange("", 1, kStartDeadline, kReplyBytesMax);
   if (greeting.end != Child::End::kDone) return failed(greeting).failure;
-  const Json hello = Json::parse(greeting.lines[0], nullptr, false);
+  const auto hello = core::parse_json_or_discard<Json>(greeting.lines[0]);
   if (hello.is_object() && field(hello, "ready") != nullptr) return {};
   child_.reset();
   return judgement_from(hello).reason;
@@ -163,7 +163,7 @@ Attempt Worker::judge(std::span<const std::string* const> records) {
   if (exchange.end != Child::End::kDone) return failed(exchange);
   std::vector<Json> replies;
   for (const std::string& line : exchange.lines) {
-    if (data::nests_deeper(line)) return garbage("the reply is nested too deep");
+    if (core::nests_deeper(line)) return garbage("the reply is nested too deep");
     replies.push_back(Json::parse(line, nullptr, false));
     if (replies.back().is_discarded())
       return garbage("the reply is no JSON: " + text::shortened(line));

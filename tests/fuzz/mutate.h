@@ -8,6 +8,11 @@
 
 namespace ponder::fuzz {
 
+// A list in a list, `depth` times.
+inline std::string nested_lists(size_t depth) {
+  return std::string(depth, '[') + std::string(depth, ']');
+}
+
 // `seed` with one to four places changed: bytes flipped, cut out, doubled, set to a chosen text, or
 // the end cut off.
 inline std::string mutate(const std::string& seed, std::mt19937_64& random,

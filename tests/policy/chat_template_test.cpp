@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/support/temp_dir.h"
 
 namespace ponder::policy {
@@ -97,7 +98,9 @@ TEST_F(ChatTemplateTest, WrongFilesAreNamed) {
   write_config("a\n{% if %}");
   EXPECT_EQ(error(), "tokenizer_config.json: chat_template:2: expected an expression, found '%}'");
   write("tokenizer_config.json", "{");
-  EXPECT_THAT(error(), ::testing::StartsWith("tokenizer_config.json: not JSON"));
+  EXPECT_THAT(error(), ::testing::StartsWith("tokenizer_config.json: broken JSON"));
+  write("tokenizer_config.json", R"({"chat_template": )" + fuzz::nested_lists(100'000) + "}");
+  EXPECT_EQ(error(), "tokenizer_config.json: JSON that is nested deeper than 200");
 }
 
 TEST_F(ChatTemplateTest, WrongChatsAreRefused) {

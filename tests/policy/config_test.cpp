@@ -7,6 +7,9 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/file.h"
+#include "tests/fuzz/mutate.h"
+#include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
 
 namespace ponder::policy {
@@ -176,6 +179,26 @@ TEST(ParseConfig, TakesTransformersDefaultsOfMixtures) {
             1);
   EXPECT_EQ(without(test::tiny_config_text(R"(, "n_shared_experts": null)"), {}).n_shared_experts,
             0);
+}
+
+TEST(ParseConfig, RefusesWhatIsNestedTooDeep) {
+  const std::string deep = fuzz::nested_lists(200'000);
+  for (const std::string key : {"unknown", "eos_token_id", "rope_scaling"}) {
+    const std::string changes = ", \"" + key + "\": " + deep;
+    expect_errors({{changes.c_str(), "nested deeper than 200"}},
+                  [](const char* text) { return dense_text("llama", text); });
+  }
+  const test::TempDir dir;
+  core::write_file_atomic(dir.path() / "config.json", dense_text("llama", ""));
+  core::write_file_atomic(dir.path() / "generation_config.json",
+                          "{\"eos_token_id\": " + deep + "}");
+  try {
+    read_config(dir.path());
+    ADD_FAILURE() << "no error";
+  } catch (const core::UserError& error) {
+    EXPECT_THAT(error.what(),
+                HasSubstr("generation_config.json: JSON that is nested deeper than 200"));
+  }
 }
 
 // transformers 5 keeps both keys apart; where a file has both, it reads rope_scaling.

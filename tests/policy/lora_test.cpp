@@ -16,6 +16,7 @@
 #include "policy/optimizer.h"
 #include "policy/peft_folder.h"
 #include "policy/safetensors.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/policy/oracle_models.h"
 #include "tests/support/temp_dir.h"
 #include "tests/support/tiny_model.h"
@@ -339,6 +340,7 @@ TEST(Lora, RefusesAdaptersThatDoNotFit) {
       {good, R"(, "rank_pattern": {"(": 3})", "'(' is no regular expression"},
       {good, R"(, "r": "two")", "r: expected a number, found \"two\""},
       {good, ", 1", "broken JSON"},
+      {good, R"(, "alpha_pattern": )" + fuzz::nested_lists(100'000), "nested deeper than 200"},
   };
   for (const Case& each : cases)
     EXPECT_THAT(error(each.tensors, each.more), ::testing::HasSubstr(each.message));

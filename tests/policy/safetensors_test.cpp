@@ -139,8 +139,13 @@ TEST_F(SafetensorsTest, EachMalformedFileHasItsOwnError) {
     size_t data_bytes;
     const char* says;
   };
+  const std::string deep = fuzz::nested_lists(200'000);
   const Case kCases[] = {
-      {"NotJson", "{\"a\":", 0, "not JSON"},
+      {"NotJson", "{\"a\":", 0, "broken JSON"},
+      {"DeepShape", "{\"a\":" + tensor("F32", deep.c_str(), "[0,8]") + "}", 8,
+       "nested deeper than 200"},
+      {"DeepDtype", R"({"a":{"dtype":)" + deep + R"(,"shape":[2],"data_offsets":[0,8]}})", 8,
+       "nested deeper than 200"},
       {"NotAnObject", "[]", 0, "expected an object"},
       {"EntryNoObject", R"({"a":1})", 0, "tensor 'a': expected an object"},
       {"NoDtype", R"({"a":{"shape":[],"data_offsets":[0,4]}})", 4, "'dtype' is missing"},
@@ -243,7 +248,9 @@ TEST_F(SafetensorsTest, BrokenIndexesAreErrors) {
   };
   EXPECT_THROW(WeightFolder{folder_}, core::UserError);
   save_safetensors(folder_ / "s.safetensors", {{"b", at::ones({1})}});
-  EXPECT_THAT(error("{"), HasSubstr("not JSON"));
+  EXPECT_THAT(error("{"), HasSubstr("broken JSON"));
+  EXPECT_THAT(error(R"({"weight_map":{"a":)" + fuzz::nested_lists(200'000) + "}}"),
+              HasSubstr("model.safetensors.index.json: JSON that is nested deeper than 200"));
   EXPECT_THAT(error("{}"), HasSubstr("expected an object 'weight_map'"));
   EXPECT_THAT(error(R"({"weight_map":{"a":"gone.safetensors"}})"),
               HasSubstr("gone.safetensors, which is missing"));

@@ -47,7 +47,8 @@ const std::vector<std::string> kDictionary = {"null",
                                               "[",
                                               "]",
                                               "{",
-                                              "}"};
+                                              "}",
+                                              nested_lists(100'000)};
 
 // A golden tokenizer with few merges, so that mutations fall upon everything.
 std::string seed_of(const fs::path& folder) {

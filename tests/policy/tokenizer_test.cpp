@@ -12,6 +12,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/utf8.h"
+#include "tests/fuzz/mutate.h"
 #include "tests/support/temp_dir.h"
 
 namespace ponder::policy {
@@ -192,15 +193,23 @@ TEST_F(TokenizerFolder, ReadsSpecialTokensFromEitherFile) {
 }
 
 TEST_F(TokenizerFolder, NamesFileAndPlaceOfWhatIsWrong) {
+  const std::string deep = fuzz::nested_lists(100'000);
   EXPECT_THAT(error(), HasSubstr("tokenizer.json: No such file"));
   write("tokenizer.json", "{\"model\": ");
-  EXPECT_THAT(error(), HasSubstr("tokenizer.json: not JSON"));
+  EXPECT_THAT(error(), HasSubstr("tokenizer.json: broken JSON"));
+  for (const char* key : {"vocab", "merges"}) {
+    write("tokenizer.json", fmt::format(R"({{"model": {{"{}": {}}}}})", key, deep));
+    EXPECT_THAT(error(), HasSubstr("tokenizer.json: JSON that is nested deeper than 200"));
+  }
   write("tokenizer.json", small().dump());
   write("tokenizer_config.json", R"({"eos_token": "<end>"})");
+  write("special_tokens_map.json", fmt::format(R"({{"eos_token": {}}})", deep));
   EXPECT_THAT(
       error(),
       HasSubstr(
           "tokenizer_config.json.eos_token: expected a token of tokenizer.json, found \"<end>\""));
+  write("tokenizer_config.json", "{}");
+  EXPECT_THAT(error(), HasSubstr("special_tokens_map.json: JSON that is nested deeper than 200"));
 }
 
 TEST(Tokenizer, EachWrongInputHasItsOwnError) {

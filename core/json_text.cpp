@@ -1,14 +1,17 @@
-#include "data/json_text.h"
+#include "core/json_text.h"
 
-namespace ponder::data {
+namespace ponder::core {
 
 bool nests_deeper(std::string_view text, int depth_max) {
   int depth = 0;
   bool quoted = false;
   for (size_t i = 0; i < text.size(); ++i) {
     if (quoted) {
-      i += text[i] == '\\' ? 1 : 0;
-      quoted = i >= text.size() || text[i] != '"';
+      if (text[i] == '\\') {
+        ++i;
+      } else {
+        quoted = text[i] != '"';
+      }
     } else if (text[i] == '"') {
       quoted = true;
     } else if (text[i] == '[' || text[i] == '{') {
@@ -20,4 +23,9 @@ bool nests_deeper(std::string_view text, int depth_max) {
   return false;
 }
 
-}  // namespace ponder::data
+void check_nesting(std::string_view text, std::string_view where) {
+  if (nests_deeper(text))
+    throw_user("{}: JSON that is nested deeper than {}", where, kJsonDepthMax);
+}
+
+}  // namespace ponder::core
