@@ -39,6 +39,7 @@ struct HttpServer::Impl : std::enable_shared_from_this<HttpServer::Impl> {
   ~Impl();
   void listen();
   void accept();
+  bool take(tcp::socket socket);
   void stop(std::chrono::milliseconds grace);
   void end_if_empty();
   bool drop_slowest();
@@ -68,16 +69,30 @@ class Session : public std::enable_shared_from_this<Session> {
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
 
-  void start() { read(server_.options.request_time); }
+  void start() {
+    guard([this] { read(server_.options.request_time); });
+  }
   void refuse() {
-    keep_alive_ = false;
-    version_ = 11;
-    begin_answer();
-    answer_with(503, server_.error_body(503, "the server has too many connections"));
+    guard([this] {
+      keep_alive_ = false;
+      version_ = 11;
+      begin_answer();
+      answer_with(503, server_.error_body(503, "the server has too many connections"));
+    });
+  }
+  // Every handler runs in here: what fails in one connection ends that one, never the server.
+  template <class Step>
+  void guard(Step&& step) noexcept {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "ponder: a connection has failed: {}\n", error.what());
+      close();
+    }
   }
   bool is_answering() const { return answering_; }
   std::chrono::steady_clock::time_point reads_since() const { return reads_since_; }
-  void close() {
+  void close() noexcept {
     Error ignored;  // the peer may be gone already
     stream_.socket().shutdown(tcp::socket::shutdown_both, ignored);
     stream_.close();
@@ -111,8 +126,12 @@ class Session : public std::enable_shared_from_this<Session> {
   void wrote(const Error& error);
   void drain();
   void drain_more();
-  void gone() {
-    if (const auto callback = std::exchange(on_gone_, nullptr)) callback();
+  void gone() noexcept {
+    try {
+      if (const auto callback = std::exchange(on_gone_, nullptr)) callback();
+    } catch (const std::exception& error) {
+      fmt::print(stderr, "ponder: a request of a client that has gone goes on: {}\n", error.what());
+    }
   }
 
   struct Piece {
@@ -131,7 +150,8 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t turn_ = 0;
   std::chrono::steady_clock::time_point reads_since_;
   unsigned version_ = 11;
-  bool keep_alive_ = true, is_head_ = false, answering_ = false, streaming_ = false;
+  bool keep_alive_ = true, is_head_ = false, answering_ = false, streaming_ = false,
+       peer_ended_ = false;
 };
 
 namespace {
@@ -148,21 +168,23 @@ class SessionReply : public Reply {
   }
   void send(int status, std::string json) override {
     asio::post(io_, [s = session_, t = turn_, status, j = std::move(json)]() mutable {
-      s->send(t, status, std::move(j));
+      s->guard([&] { s->send(t, status, std::move(j)); });
     });
   }
   void begin_events() override {
-    asio::post(io_, [s = session_, t = turn_] { s->begin_events(t); });
+    asio::post(io_, [s = session_, t = turn_] { s->guard([&] { s->begin_events(t); }); });
   }
   void send_event(std::string data) override {
-    asio::post(io_, [s = session_, t = turn_, d = std::move(data)] { s->send_event(t, d); });
+    asio::post(io_, [s = session_, t = turn_, d = std::move(data)] {
+      s->guard([&] { s->send_event(t, d); });
+    });
   }
   void end_events() override {
-    asio::post(io_, [s = session_, t = turn_] { s->end_events(t); });
+    asio::post(io_, [s = session_, t = turn_] { s->guard([&] { s->end_events(t); }); });
   }
   void on_gone(std::function<void()> callback) override {
     asio::post(io_, [s = session_, t = turn_, c = std::move(callback)]() mutable {
-      s->on_gone(t, std::move(c));
+      s->guard([&] { s->on_gone(t, std::move(c)); });
     });
   }
 
@@ -193,9 +215,10 @@ void Session::read(std::chrono::seconds time) {
   parser_->body_limit(server_.options.body_bytes_max);
   // One deadline for the whole request: a client that sends a byte now and then does not move it.
   stream_.expires_after(time);
-  http::async_read(
-      stream_, buffer_, *parser_,
-      [self = shared_from_this()](const Error& error, size_t) { self->got_request(error); });
+  http::async_read(stream_, buffer_, *parser_,
+                   [self = shared_from_this()](const Error& error, size_t) {
+                     self->guard([&] { self->got_request(error); });
+                   });
 }
 
 void Session::got_request(const Error& error) {
@@ -217,21 +240,32 @@ void Session::got_request(const Error& error) {
                           .path = target.substr(0, target.find('?')),
                           .authorization = std::string(request[http::field::authorization]),
                           .body = request.body()};
-  watch_for_end();
   server_.handler(
       plain, std::make_shared<SessionReply>(shared_from_this(), turn_, server_.shared_from_this()));
+  // Behind what the handler has answered at once, which a client that has closed its sending half
+  // still reads.
+  asio::post(server_.io, [self = shared_from_this(), turn = turn_] {
+    self->guard([&] {
+      if (turn == self->turn_ && self->answering_) self->watch_for_end();
+    });
+  });
 }
 
-// A client that closes while it waits takes its request with it. One that sends more is heard
-// later.
+// A client that closes while it waits takes its request with it; what is being sent to it then goes
+// out. One that sends more is heard later.
 void Session::watch_for_end() {
   stream_.socket().async_wait(
       tcp::socket::wait_read, [self = shared_from_this(), turn = turn_](const Error& error) {
-        if (error || turn != self->turn_ || !self->answering_) return;
-        char byte;
-        const auto got =
-            ::recv(self->stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK)) self->close();
+        self->guard([&] {
+          if (error || turn != self->turn_ || !self->answering_) return;
+          if (!self->stream_.socket().is_open()) return;
+          char byte;
+          const auto got =
+              ::recv(self->stream_.socket().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+          const bool failed = got < 0 && errno != EAGAIN && errno != EWOULDBLOCK;
+          self->peer_ended_ = got == 0;
+          if (failed || (got == 0 && self->pieces_.empty())) self->close();
+        });
       });
 }
 
@@ -286,23 +320,28 @@ void Session::queue(std::string bytes, bool is_last) {
 
 void Session::write_next() {
   stream_.expires_after(server_.options.write_time);
-  asio::async_write(
-      stream_, asio::buffer(pieces_.front().bytes),
-      [self = shared_from_this()](const Error& error, size_t) { self->wrote(error); });
+  asio::async_write(stream_, asio::buffer(pieces_.front().bytes),
+                    [self = shared_from_this()](const Error& error, size_t) {
+                      self->guard([&] { self->wrote(error); });
+                    });
 }
 
 void Session::wrote(const Error& error) {
-  if (error) return close();
+  if (error || !stream_.socket().is_open()) return close();
   const bool was_last = pieces_.front().is_last;
   pieces_.pop_front();
   if (!pieces_.empty()) return write_next();
   stream_.expires_never();
-  if (!was_last) return;
+  if (!was_last) {
+    if (peer_ended_) close();
+    return;
+  }
   answering_ = false;
   streaming_ = false;
   on_gone_ = nullptr;
-  if (!keep_alive_ || server_.stopping) return drain();
-  stream_.socket().cancel();  // the watch
+  if (!keep_alive_ || peer_ended_ || server_.stopping) return drain();
+  Error ignored;                     // read() meets whatever is wrong with the socket
+  stream_.socket().cancel(ignored);  // the watch
   read(server_.options.idle_time);
 }
 
@@ -318,10 +357,11 @@ void Session::drain() {
 void Session::drain_more() {
   stream_.async_read_some(asio::buffer(drained_),
                           [self = shared_from_this()](const Error& error, size_t size) {
-                            self->drained_bytes_ += size;
-                            if (error || self->drained_bytes_ > kDrainBytesMax)
-                              return self->close();
-                            self->drain_more();
+                            self->guard([&] {
+                              self->drained_bytes_ += size;
+                              const bool over = error || self->drained_bytes_ > kDrainBytesMax;
+                              over ? self->close() : self->drain_more();
+                            });
                           });
 }
 
@@ -333,9 +373,9 @@ void HttpServer::Impl::listen() {
   if (error || found.empty())
     core::throw_user("--host {}: no such address ({})", options.host, error.message());
   const tcp::endpoint endpoint = found.begin()->endpoint();
-  acceptor.open(endpoint.protocol());
-  acceptor.set_option(asio::socket_base::reuse_address(true));
-  acceptor.bind(endpoint, error);
+  acceptor.open(endpoint.protocol(), error);
+  if (!error) acceptor.set_option(asio::socket_base::reuse_address(true), error);
+  if (!error) acceptor.bind(endpoint, error);
   if (!error) acceptor.listen(asio::socket_base::max_listen_connections, error);
   if (error) {
     core::throw_user(
@@ -347,16 +387,23 @@ void HttpServer::Impl::listen() {
 void HttpServer::Impl::accept() {
   acceptor.async_accept([this](const Error& error, tcp::socket socket) {
     if (error == asio::error::operation_aborted || stopping) return;
-    if (!error) {
-      const bool full = sessions.size() >= options.connections_max && !drop_slowest();
-      const auto session = std::make_shared<Session>(std::move(socket), *this);
-      full ? session->refuse() : session->start();
-      return accept();
-    }
-    // Out of file descriptors, say: a pause, or this loop would spin.
+    if (!error && take(std::move(socket))) return accept();
+    // Out of file descriptors or of memory, say: a pause, or this loop would spin.
     auto pause = std::make_shared<asio::steady_timer>(io, std::chrono::milliseconds(100));
     pause->async_wait([this, pause](const Error&) { accept(); });
   });
+}
+
+// False where there is no memory for another connection.
+bool HttpServer::Impl::take(tcp::socket socket) {
+  try {
+    const bool full = sessions.size() >= options.connections_max && !drop_slowest();
+    const auto session = std::make_shared<Session>(std::move(socket), *this);
+    full ? session->refuse() : session->start();
+    return true;
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 // Closes the connection that has been without a whole request for longest: a flood of idle ones
@@ -374,7 +421,8 @@ bool HttpServer::Impl::drop_slowest() {
 
 void HttpServer::Impl::stop(std::chrono::milliseconds grace) {
   stopping = true;
-  acceptor.close();
+  Error ignored;  // it takes nothing more either way
+  acceptor.close(ignored);
   grace_over.expires_after(grace);
   grace_over.async_wait([this](const Error& error) {
     if (!error) io.stop();

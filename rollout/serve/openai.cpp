@@ -9,6 +9,7 @@
 
 #include "core/error.h"
 #include "core/spelling.h"
+#include "data/json_text.h"
 
 namespace ponder::rollout::serve {
 namespace {
@@ -31,6 +32,12 @@ bool boolean(const Json& value, const char* name, bool otherwise) {
 class Fields {
  public:
   explicit Fields(const std::string& body) {
+    // Before it is parsed: copies and dumps of a value take stack for each level.
+    if (data::nests_deeper(body)) {
+      throw ApiError{
+          .status = 400,
+          .message = fmt::format("the body is nested deeper than {} levels", data::kJsonDepthMax)};
+    }
     try {
       object_ = Json::parse(body);
     } catch (const Json::exception& error) {
