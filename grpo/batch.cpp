@@ -203,23 +203,6 @@ std::vector<TrainBatch> split_at_random(const TrainBatch& batch, int64_t parts, 
   return out;
 }
 
-std::vector<std::vector<int32_t>> balance(const TrainBatch& batch, int64_t workers) {
-  PONDER_CHECK(workers > 0, "[balance] expected at least one worker, got {}", workers);
-  const auto length = [&](int32_t i) { return batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]; };
-  std::vector<int32_t> order = range(0, batch.num_sequences());
-  std::stable_sort(order.begin(), order.end(),
-                   [&](int32_t a, int32_t b) { return length(a) > length(b); });
-  std::vector<std::vector<int32_t>> shares(workers);
-  std::vector<int64_t> loads(workers, 0);
-  for (const int32_t i : order) {
-    const auto least = std::min_element(loads.begin(), loads.end()) - loads.begin();
-    shares[least].push_back(i);
-    loads[least] += length(i);
-  }
-  for (auto& share : shares) std::sort(share.begin(), share.end());
-  return shares;
-}
-
 at::Tensor loss_indices(const TrainBatch& batch) {
   return batch.loss_mask.nonzero().squeeze(1);
 }

@@ -87,8 +87,8 @@ std::vector<TrainBatch> split(const TrainBatch& batch, int64_t max_tokens,
 // stand together. A function of the batch's size, `parts` and `seed`. One part is the batch itself.
 std::vector<TrainBatch> split_at_random(const TrainBatch& batch, int64_t parts, uint64_t seed);
 
-// Sequences for each of `workers`, the token sums as even as longest-first placement makes them;
-// each list ascending. Deterministic. A list may be empty.
+// Sequences for each of `workers`, the tokens that each runs (a group's prompt once) as even as
+// longest-first placement makes them; each list ascending. Deterministic. A list may be empty.
 std::vector<std::vector<int32_t>> balance(const TrainBatch& batch, int64_t workers);
 
 // int64 [num_loss_tokens]: where loss_mask is true, ascending. x.index_select(0, loss_indices(b))

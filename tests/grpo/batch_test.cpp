@@ -256,7 +256,8 @@ TEST(GrpoBatch, BalancesTokensOverWorkers) {
   std::vector<int64_t> loads;
   for (const auto& share : shares) {
     all.insert(all.end(), share.begin(), share.end());
-    loads.push_back(select(batch, share).num_tokens());
+    // The group's prompt of 2 is run once.
+    loads.push_back(select(batch, share).num_tokens() - 2 * (std::ssize(share) - 1));
     EXPECT_TRUE(std::is_sorted(share.begin(), share.end()));
   }
   std::sort(all.begin(), all.end());
@@ -265,6 +266,18 @@ TEST(GrpoBatch, BalancesTokensOverWorkers) {
       *std::max_element(loads.begin(), loads.end()) - *std::min_element(loads.begin(), loads.end()),
       7);
   EXPECT_EQ(balance(batch, 20).size(), 20U);
+}
+
+TEST(GrpoBatch, AWorkerKeepsAGroupWhosePromptCostsMoreThanItsCompletions) {
+  TrainBatch batch;
+  batch.cu_seqlens = {0, 110, 220, 330, 440};
+  batch.prompt_lengths = {100, 100, 100, 100};
+  batch.groups = {0, 0, 1, 1};
+  EXPECT_THAT(balance(batch, 2), ElementsAre(ElementsAre(0, 1), ElementsAre(2, 3)));
+  // One long group on two workers: its prompt twice costs less than all on one.
+  batch.cu_seqlens = {0, 200, 400, 600, 800};
+  batch.groups = {0, 0, 0, 0};
+  EXPECT_EQ(balance(batch, 2)[0].size(), 2U);
 }
 
 TEST(GrpoKl, EstimatorsHaveTheirFormulas) {
