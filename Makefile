@@ -20,9 +20,10 @@ test: setup oracle  ## build and run the tests
 	@tools/build
 	@tools/run-tests release
 
-test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm, llama.cpp's server)
+test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm, Parquet, llama.cpp's server)
 	@tools/setup slow
 	@tools/llama-server
+	@tools/parquet
 	@tools/build
 	@tools/run-tests slow
 

@@ -266,6 +266,21 @@ TEST(KlInReward, LeavesTheLossWithoutKl) {
   }
 }
 
+// arXiv:2501.12948v2 section 2.1: 8,192 outputs a rollout in 16 mini-batches, 10,400 updates.
+TEST(ShippedRecipes, R1ZerosArithmeticIsThePapers) {
+  const test::TempDir folder;
+  const test::Outcome outcome = test::run(
+      {test::kPonder, "train", "recipes/r1_zero.toml", "--check", "--run", folder.path() / "run",
+       "training.device=cpu", "training.bf16=false", "optimizer.adam_moments_dtype=float32",
+       "model_name_or_path=examples/tiny-v3-base", "dataset.name=arithmetic",
+       "dataset.prompt_template=User: {prompt}\nAssistant:", "eval.dataset=arithmetic",
+       "grpo.max_completion_length=16", "eval.max_completion_length=16"});
+  EXPECT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_THAT(outcome.out, HasSubstr("512 prompts x 16 completions = 8,192 sequences; 1 pass x 16 "
+                                     "mini-batches of 512 = 16 updates"));
+  EXPECT_THAT(outcome.out, HasSubstr("650 steps: 10,400 updates"));
+}
+
 TEST(KlInReward, IsRefusedWhereItWouldDoNothing) {
   const test::TempDir folder;
   const auto error = [&](const std::vector<std::string>& words) {
