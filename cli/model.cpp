@@ -1,6 +1,8 @@
 #include "policy/model.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <functional>
@@ -127,6 +129,14 @@ void run_logprobs(const ModelRequest& request) {
                                ids.narrow(0, 1, count - 1), 1.0)
             .logprobs;
     const float* data = logprobs.const_data_ptr<float>();
+    const auto* bad =
+        std::find_if_not(data, data + count - 1, [](float x) { return std::isfinite(x); });
+    if (bad != data + count - 1) {
+      core::throw_run(
+          "{}: the model's logits are not finite at tokens[{}]: its weights or its config.json are "
+          "damaged",
+          where, bad - data);
+    }
     return {{"logprobs", std::vector<float>(data, data + count - 1)}};
   });
 }

@@ -1,6 +1,7 @@
 #include "rollout/job.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include <fmt/format.h>
 
@@ -94,6 +95,13 @@ Draw Job::draw(size_t sample, std::span<const int32_t> guesses, std::span<const 
   if (static_cast<int64_t>(tokens.size()) < request_.options.min_completion_length)
     context.forbidden = stop_list_;
   Draw draw = draw_token(logits, request_.options.rule, context, uniform, scratch);
+  if (std::isnan(draw.logprob)) {
+    core::throw_run(
+        "prompt '{}': the model's logits are not finite at token {} of sample {}: its weights or "
+        "its "
+        "config.json are damaged, or training has diverged",
+        request_.prompt.id, tokens.size(), sample);
+  }
   if (request_.options.keep_sampling_mask)
     draw.kept = kept_tokens(request_.options.rule, draw, scratch);
   return draw;

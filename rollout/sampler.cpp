@@ -96,7 +96,9 @@ Weights weigh(std::span<const float> logits, double temperature, std::vector<flo
   const auto count = static_cast<int64_t>(logits.size());
   Weights out;
   out.peak = table.max_of(logits.data(), count);
-  out.scale = temperature == 0 ? 1.0f : static_cast<float>(1.0 / temperature);
+  // A temperature too small for float32 is greedy, and no infinity times 0.
+  constexpr double kScaleMax = std::numeric_limits<float>::max();
+  out.scale = temperature == 0 ? 1.0f : static_cast<float>(std::min(1.0 / temperature, kScaleMax));
   weights.resize(count);
   sums.resize(count / kernels::kSumBlock + 1);
   out.total =

@@ -50,7 +50,8 @@ struct DrawScratch {
 // Draws from `logits` [vocabulary] with `uniform` in [0, 1): the first token, in id order, whose
 // cumulative probability exceeds it. Greedy takes the first of the greatest. Equal weights at
 // top_p's border: the lower ids stay. Where everything is forbidden, the forbidden ids are allowed
-// again. REQUIRES: logits not empty, finite; prompt and completion ids within the vocabulary.
+// again. Logits that are NaN or plus infinity give some token, whose logprob is NaN: the whole
+// row's sum is in it. REQUIRES: logits not empty; prompt and completion ids within the vocabulary.
 Draw draw_token(std::span<const float> logits, const TokenRule& rule, const DrawContext& context,
                 double uniform, DrawScratch& scratch);
 

@@ -107,9 +107,10 @@ PONDER_INLINE float sum_lanes(__m512 v) {
   return _mm256_cvtss_f32(sum_lanes(eight));
 }
 
-// exp as in generic.h, sixteen at a time; within 1 ulp or two of the true value, 0 below -87.
+// exp as in generic.h, sixteen at a time; within 1 ulp or two of the true value, 0 below -87,
+// NaN of NaN.
 PONDER_INLINE __m512 exp_lanes(__m512 x) {
-  const __mmask16 alive = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_GE_OQ);
+  const __mmask16 alive = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-87.0f), _CMP_NLT_UQ);
   const __m512 n = _mm512_roundscale_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504088896341f)), 0);
   __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375f), x);
   r = _mm512_fmadd_ps(n, _mm512_set1_ps(2.12194440e-4f), r);

@@ -73,9 +73,10 @@ struct Table {
   // y[i * y_stride + j] = <x[i], w[j]> in integers, otherwise as TypedTable::linear.
   void (*linear_int8)(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
                       int32_t* y, int64_t y_stride, int64_t begin, int64_t end);
-  // The greatest of `count` >= 1 numbers.
+  // The greatest of `count` >= 1 numbers; any of them where one is NaN.
   float (*max_of)(const float* x, int64_t count);
-  // out[i] = exp(scale * (x[i] - peak)); returns their sum. sums: one a block of kSumBlock.
+  // out[i] = exp(scale * (x[i] - peak)); returns their sum, NaN where an x is NaN or
+  // plus infinity. sums: one a block of kSumBlock.
   double (*exp_weights)(const float* x, int64_t count, float scale, float peak, float* out,
                         float* sums);
 };

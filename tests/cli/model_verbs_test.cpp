@@ -41,6 +41,28 @@ TEST(ModelLogprobs, InBfloat16AreNearThoseInFloat32) {
     EXPECT_NEAR(full[i], half[i], 0.1 + 0.05 * std::abs(full[i]));
 }
 
+// Finite weights, and a rope whose angles are not: what is computed is not finite.
+TEST(ModelLogprobs, LogitsThatAreNotFiniteAreAnError) {
+  const test::TempDir dir;
+  for (const auto& entry : fs::directory_iterator(kModel))
+    fs::copy_file(entry.path(), dir.path() / entry.path().filename());
+  json config = json::parse(test::read_text(fs::path(kModel) / "config.json"));
+  config.erase("rope_parameters");
+  config["rope_theta"] = 1e-300;
+  write(dir.path() / "config.json", config.dump());
+  write(dir.path() / "in.jsonl", R"({"tokens": [5, 6, 7]})");
+  const test::Outcome scored = test::run({test::kPonder, "model", "logprobs", "--model", dir.path(),
+                                          "--input", dir.path() / "in.jsonl"});
+  EXPECT_EQ(scored.status, 1);
+  EXPECT_EQ(scored.out, "");
+  EXPECT_THAT(scored.err, HasSubstr("in.jsonl:1: the model's logits are not finite at tokens["));
+  const test::Outcome sampled = test::run({test::kPonder, "sample", "--model", dir.path(),
+                                           "--prompt", "User: 1+1=?", "--max-new-tokens", "4"});
+  EXPECT_EQ(sampled.status, 1);
+  EXPECT_EQ(sampled.out, "");
+  EXPECT_THAT(sampled.err, HasSubstr("prompt '1': the model's logits are not finite at token 0"));
+}
+
 TEST(ModelLogprobs, OneTokenOrNoneHasNone) {
   const test::TempDir dir;
   write(dir.path() / "in.jsonl", "{\"tokens\": []}\n{\"tokens\": [5]}\n{\"tokens\": [5, 6]}");

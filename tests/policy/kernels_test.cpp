@@ -241,6 +241,22 @@ TEST(KernelTables, SoftmaxWeights) {
   }
 }
 
+TEST(KernelTables, ASumOfWeightsSaysWhereALogitIsNotFinite) {
+  for (const float wrong : {NAN, INFINITY}) {
+    for (const int64_t at : {0, 7, 300, 999}) {
+      auto x = random_values<float>(1000, 10, 8);
+      x[at] = wrong;
+      for (int i = 0; i < num_tables(); ++i) {
+        SCOPED_TRACE(table(i).name);
+        std::vector<float> weights(1000), sums(1000 / kSumBlock + 1);
+        const float peak = table(i).max_of(x.data(), 1000);
+        EXPECT_TRUE(
+            std::isnan(table(i).exp_weights(x.data(), 1000, 1, peak, weights.data(), sums.data())));
+      }
+    }
+  }
+}
+
 TYPED_TEST(Kernels, QuantizeRoundsToTheScale) {
   using T = TypeParam;
   const auto x = random_values<T>(77, 12);

@@ -36,6 +36,30 @@ TEST(DrawToken, GreedyTakesTheGreatest) {
   EXPECT_NEAR(draw({.temperature = 0}, 0.99).logprob, std::log(softmax(1)[2]), 1e-6);
 }
 
+TEST(DrawToken, ATemperatureNextToZeroIsGreedy) {
+  for (const double temperature : {1e-30, 1e-300}) {
+    EXPECT_EQ(draw({.temperature = temperature}, 0.99).token, 2);
+    EXPECT_EQ(draw({.temperature = temperature}, 0.99).logprob, 0);
+  }
+}
+
+TEST(DrawToken, LogitsThatAreNotFiniteShowInTheLogprob) {
+  DrawScratch scratch;
+  for (const float wrong : {NAN, INFINITY}) {
+    for (const size_t place : {0, 2, 4}) {
+      std::vector<float> logits = kLogits;
+      logits[place] = wrong;
+      for (const TokenRule& rule : std::vector<TokenRule>{
+               {}, {.temperature = 0}, {.top_k = 2}, {.top_p = 0.5}, {.min_p = 0.1}}) {
+        const Draw got = draw_token(logits, rule, {}, 0.5, scratch);
+        EXPECT_TRUE(std::isnan(got.logprob));
+        EXPECT_GE(got.token, 0);
+        EXPECT_LT(got.token, 5);
+      }
+    }
+  }
+}
+
 TEST(DrawToken, FrequenciesAreTheSoftmax) {
   for (const double temperature : {0.5, 1.0, 2.0}) {
     const auto want = softmax(temperature), got = frequencies({.temperature = temperature}, 40000);
