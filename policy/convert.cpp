@@ -11,6 +11,7 @@
 #include "core/file.h"
 #include "core/json_text.h"
 #include "core/stop.h"
+#include "policy/check_weights.h"
 #include "policy/config.h"
 #include "policy/gguf_config.h"
 #include "policy/gguf_tokenizer.h"
@@ -153,7 +154,7 @@ Json decoded_config(const fs::path& path, at::ScalarType dtype) {
   if (!config.is_object())
     core::throw_user("{}: expected a JSON object, found {}", path.string(), config.type_name());
   if (const auto quantized = config.find("quantization_config"); quantized != config.end()) {
-    if (!is_block_fp8(*quantized)) {
+    if (!quantized->is_null() && !is_block_fp8(*quantized)) {
       core::throw_user(
           "{}: quantization_config: expected quant_method fp8 with weight_block_size [128, 128], "
           "found {}",
@@ -178,15 +179,17 @@ void copy_companions(const fs::path& in, const fs::path& folder) {
       continue;
     core::write_file_atomic(folder / name, core::read_file(entry.path(), "model's file"));
   }
+  copy_chat_templates(in, folder);
 }
 
 ConvertReport convert_folder(const fs::path& in, const fs::path& folder,
                              const ConvertOptions& options) {
   const Json config = decoded_config(in / "config.json", options.dtype);
   const ModelConfig parsed = parse_config(config.dump(), (in / "config.json").string());
+  const auto weights = std::make_shared<WeightFolder>(in);
+  check_weights(*weights, parsed);
   std::map<std::string, LowRank> differences;
   if (!options.adapter.empty()) differences = read_lora(Model::meta(parsed), options.adapter);
-  const auto weights = std::make_shared<WeightFolder>(in);
   std::vector<TensorSource> sources;
   for (const std::string& name : weights->names()) {
     if (weights->is_block_scale(name)) continue;

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/safetensors.h"
 
 namespace ponder::policy {
@@ -23,11 +24,34 @@ NamedTensors tensors_to_save(const Model& model, at::ScalarType dtype) {
   return out;
 }
 
+// How the model is sampled from by its makers' word (temperature, top_p, ...), which the weights'
+// change leaves as it is.
+nlohmann::json generation_config_of(const std::filesystem::path& dir) {
+  const auto path = dir / "generation_config.json";
+  if (!std::filesystem::exists(path)) return {{"_from_model_config", true}};
+  auto object =
+      core::parse_json<nlohmann::json>(core::read_file(path, "generation config"), path.string());
+  if (!object.is_object()) core::throw_user("{}: expected a JSON object", path.string());
+  return object;
+}
+
 void write_json(const std::filesystem::path& path, const nlohmann::json& object) {
   core::write_file_atomic(path, object.dump(2) + "\n");
 }
 
 }  // namespace
+
+void copy_chat_templates(const std::filesystem::path& from, const std::filesystem::path& to) {
+  const auto name = std::filesystem::path("chat_templates");
+  if (!std::filesystem::is_directory(from / name)) return;
+  std::filesystem::create_directory(to / name);
+  for (const auto& entry : std::filesystem::directory_iterator(from / name)) {
+    if (entry.path().extension() != ".jinja") continue;
+    core::write_file_atomic(to / name / entry.path().filename(),
+                            core::read_file(entry.path(), "chat template"));
+  }
+  core::sync_directory(to / name);
+}
 
 void save_hf_folder(const Model& model, at::ScalarType dtype,
                     const std::filesystem::path& tokenizer_dir, const std::filesystem::path& dir) {
@@ -39,8 +63,8 @@ void save_hf_folder(const Model& model, at::ScalarType dtype,
   const char* key = config.contains("dtype") ? "dtype" : "torch_dtype";
   config[key] = dtype == at::kBFloat16 ? "bfloat16" : "float32";
   write_json(dir / "config.json", config);
-  nlohmann::json generation = {{"_from_model_config", true},
-                               {"eos_token_id", model.config().eos_token_ids}};
+  nlohmann::json generation = generation_config_of(tokenizer_dir);
+  generation["eos_token_id"] = model.config().eos_token_ids;
   for (const char* id : {"bos_token_id", "pad_token_id"}) {
     if (config.contains(id)) generation[id] = config[id];
   }
@@ -50,6 +74,7 @@ void save_hf_folder(const Model& model, at::ScalarType dtype,
     if (!std::filesystem::exists(tokenizer_dir / name)) continue;
     core::write_file_atomic(dir / name, core::read_file(tokenizer_dir / name, "tokenizer's file"));
   }
+  copy_chat_templates(tokenizer_dir, dir);
   save_weight_shards(dir, tensors_to_save(model, dtype), kShardBytesMax);
 }
 

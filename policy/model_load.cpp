@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "core/random.h"
 #include "policy/body.h"
+#include "policy/check_weights.h"
 #include "policy/model.h"
 #include "policy/safetensors.h"
 
@@ -128,6 +129,14 @@ Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype, at::De
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) load_tensor(folder, p);
   return model;
+}
+
+void check_weights(const WeightFolder& folder, ModelConfig config) {
+  const std::string head = "score.weight";
+  const bool judges = folder.contains(head);
+  if (judges) config.tie_word_embeddings = true;  // as load_body: no lm_head is asked for
+  config.num_nextn_predict_layers = judges ? 0 : mtp_modules_in(folder, config);
+  check_folder(folder, config, judges ? head : "");
 }
 
 Model load_body(const std::filesystem::path& dir, const std::string& head, at::ScalarType dtype) {

@@ -11,6 +11,7 @@
 #include "core/error.h"
 #include "core/file.h"
 #include "policy/fp8.h"
+#include "policy/hf_folder.h"
 #include "policy/model.h"
 #include "policy/safetensors.h"
 #include "tests/support/gguf_builder.h"
@@ -54,6 +55,21 @@ class ConvertTest : public ::testing::Test {
     save_safetensors(folder / "model.safetensors", tensors);
     core::write_file_atomic(folder / "config.json", config.dump());
     for (const char* name : {"tokenizer.json", "tokenizer_config.json"})
+      fs::copy_file(kShipped / name, folder / name);
+    return folder;
+  }
+
+  // The shipped model with its tensors changed.
+  fs::path plain_folder(const std::function<void(NamedTensors&)>& change) {
+    const fs::path folder = temp_.path() / "plain";
+    fs::create_directory(folder);
+    NamedTensors tensors;
+    const WeightFolder weights(kShipped);
+    for (const std::string& name : weights.names())
+      tensors.emplace_back(name, weights.load(name, weights.info(name).dtype));
+    change(tensors);
+    save_safetensors(folder / "model.safetensors", tensors);
+    for (const char* name : {"config.json", "tokenizer.json", "tokenizer_config.json"})
       fs::copy_file(kShipped / name, folder / name);
     return folder;
   }
@@ -151,6 +167,66 @@ TEST_F(ConvertTest, WrongFoldersAreErrorsThatNameTheTensor) {
     SCOPED_TRACE(c.says);
     EXPECT_THAT(error_of(fp8_folder(c.change)), HasSubstr(c.says));
     fs::remove_all(temp_.path() / "fp8");
+  }
+}
+
+// What Model::load would refuse of the result is refused before anything is written.
+TEST_F(ConvertTest, FoldersThatDoNotFitTheirConfigAreErrors) {
+  const std::string matrix = "model.layers.0.mlp.gate_proj.weight";
+  const struct {
+    std::function<void(NamedTensors&)> change;
+    const char* says;
+  } cases[] = {
+      {[](NamedTensors& t) {
+         std::erase_if(t, [](const auto& e) { return e.first == "model.norm.weight"; });
+       },
+       "'model.norm.weight'"},
+      {[](NamedTensors& t) { t.emplace_back("extra.weight", at::zeros({3})); },
+       "unexpected tensor 'extra.weight'"},
+      {[](NamedTensors& t) {
+         for (auto& [name, tensor] : t)
+           if (name == "model.norm.weight") tensor = at::ones({5});
+       },
+       "tensor 'model.norm.weight': expected shape [96] from config.json, found [5]"},
+      {[&](NamedTensors& t) {
+         for (auto& [name, tensor] : t)
+           if (name == matrix) tensor = tensor.to(at::kInt);
+       },
+       "gate_proj.weight': expected floating point, found Int"},
+      {[&](NamedTensors& t) {
+         for (auto& [name, tensor] : t)
+           if (name == matrix) tensor = tensor.narrow(0, 0, 0);
+       },
+       "gate_proj.weight': expected shape"},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(c.says);
+    const fs::path in = plain_folder(c.change);
+    EXPECT_THAT(error_of(in), HasSubstr(c.says));
+    EXPECT_THROW(Model::load(in, at::kFloat), core::UserError);
+    fs::remove_all(in);
+  }
+}
+
+TEST_F(ConvertTest, WhatIsNoWeightGoesAlong) {
+  const fs::path in = plain_folder([](NamedTensors&) {}), out = temp_.path() / "out";
+  json config = json::parse(core::read_file(in / "config.json", "config"));
+  config["quantization_config"] = nullptr;
+  core::write_file_atomic(in / "config.json", config.dump());
+  core::write_file_atomic(in / "generation_config.json",
+                          R"({"eos_token_id": 2, "temperature": 0.6, "top_p": 0.95})");
+  fs::create_directory(in / "chat_templates");
+  core::write_file_atomic(in / "chat_templates/tool_use.jinja", "tools");
+  convert_model(in, out, {});
+  const Model model = Model::load(out, at::kFloat);
+  const fs::path saved = temp_.path() / "saved";
+  fs::create_directory(saved);
+  save_hf_folder(model, at::kFloat, out, saved);
+  for (const fs::path& folder : {out, saved}) {
+    const json read = json::parse(core::read_file(folder / "generation_config.json", "generation"));
+    EXPECT_EQ(read["temperature"], 0.6);
+    EXPECT_EQ(read["top_p"], 0.95);
+    EXPECT_EQ(core::read_file(folder / "chat_templates/tool_use.jinja", "template"), "tools");
   }
 }
 
