@@ -35,7 +35,7 @@ int train_on_workers(const recipes::TrainRequest& request, int workers) {
         place.launcher, place.rank, place.world_size);
   }
   recipes::check_recipe(request, workers);
-  return distributed::run_workers(worker_words(request), workers);
+  return distributed::run_workers(worker_words(request), workers, {.block_stops = true});
 }
 
 }  // namespace
@@ -66,7 +66,7 @@ void add_train(CLI::App& app, int& status) {
   verb->add_option("--worker-timeout", request->timeout_s,
                    "with several workers: seconds that one waits for the slowest, before the job "
                    "ends with a word on who is missing")
-      ->check(CLI::Range(1.0, 1e6))
+      ->check(number(1, 1e6))
       ->capture_default_str();
   verb->add_flag(
       "--check", request->check_only,

@@ -4,9 +4,9 @@
 
 namespace ponder::core {
 
-// From here on the first SIGINT or SIGTERM only sets the flag; one that comes more than a second
-// later ends the process at once with its default action (launchers repeat a signal that the
-// terminal has sent already). Safe to call more than once.
+// From here on, blocked before or not, the first SIGINT or SIGTERM only sets the flag; one that
+// comes more than a second later ends the process at once with its default action (launchers repeat
+// a signal that the terminal has sent already). Safe to call more than once.
 void catch_stop_signals();
 
 // True once a stop signal has arrived.

@@ -24,42 +24,82 @@ double now() {
 }  // namespace
 
 std::string to_text(const Notice& notice) {
-  return nlohmann::json{{"beat", notice.beat},
-                        {"collective", notice.collective},
-                        {"seconds", notice.seconds},
-                        {"doing", notice.doing},
-                        {"error", notice.error}}
+  return nlohmann::json{{"beat", notice.beat},       {"collective", notice.collective},
+                        {"seconds", notice.seconds}, {"doing", notice.doing},
+                        {"error", notice.error},     {"waiting", notice.waiting},
+                        {"peer", notice.peer}}
       .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 std::optional<Notice> parse_notice(const std::string& text) {
   const nlohmann::json json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (!json.is_object()) return std::nullopt;
-  return Notice{json.value("beat", int64_t{0}), json.value("collective", int64_t{0}),
-                json.value("seconds", 0.0), json.value("doing", std::string()),
-                json.value("error", std::string())};
+  return Notice{json.value("beat", int64_t{0}),
+                json.value("collective", int64_t{0}),
+                json.value("seconds", 0.0),
+                json.value("doing", std::string()),
+                json.value("error", std::string()),
+                json.value("waiting", false),
+                json.value("peer", -1)};
 }
 
-std::string missing_workers(const std::vector<std::optional<Notice>>& first,
-                            const std::vector<std::optional<Notice>>& second, int own_rank,
-                            int64_t collective) {
-  std::string out;
-  const auto add = [&](const std::string& sentence) {
-    out += (out.empty() ? "" : "; ") + sentence;
+namespace {
+
+using Notices = std::vector<std::optional<Notice>>;
+
+std::string lateness(size_t rank, const Notice& notice) {
+  return fmt::format("rank {} has not come: it is {} since {:.0f} s", rank, notice.doing,
+                     notice.seconds);
+}
+
+// What is wrong with a worker, whatever the others do; empty: it lives, and computes or waits.
+std::string fault(size_t rank, const Notices& first, const Notices& second) {
+  if (!second[rank]) return fmt::format("rank {} has never been heard of", rank);
+  if (!second[rank]->error.empty())
+    return fmt::format("rank {} gave up: {}", rank, second[rank]->error);
+  if (!first[rank] || first[rank]->beat != second[rank]->beat) return "";
+  return fmt::format("rank {} is missing (dead, paused or cut off): last heard of while {}", rank,
+                     second[rank]->doing);
+}
+
+// The worker at the end of the chain that begins with who `own` sends to or receives from; -1:
+// there is none, or the chain comes back to this worker.
+int last_of_chain(const Notices& notices, int own_rank, const Notice& own) {
+  int rank = own.peer;
+  for (size_t steps = 0; steps < notices.size() && rank >= 0 && rank != own_rank; ++steps) {
+    const auto& notice = notices[static_cast<size_t>(rank)];
+    if (!notice || notice->peer < 0) return rank;
+    rank = notice->peer;
+  }
+  return -1;
+}
+
+}  // namespace
+
+Diagnosis missing_workers(const Notices& first, const Notices& second, int own_rank,
+                          const Notice& own) {
+  Diagnosis out;
+  const auto add = [&](size_t rank, const std::string& sentence) {
+    out.text += (out.text.empty() ? "" : "; ") + sentence;
+    if (rank == 0 && (!second[0] || second[0]->error.empty())) out.root_silent = true;
   };
   for (size_t r = 0; r < second.size(); ++r) {
     if (static_cast<int>(r) == own_rank) continue;
-    if (!second[r]) {
-      add(fmt::format("rank {} has never been heard of", r));
-    } else if (!second[r]->error.empty()) {
-      add(fmt::format("rank {} gave up: {}", r, second[r]->error));
-    } else if (first[r] && first[r]->beat == second[r]->beat) {
-      add(fmt::format("rank {} is missing (dead, paused or cut off): last heard of while {}", r,
-                      second[r]->doing));
-    } else if (second[r]->collective < collective) {
-      add(fmt::format("rank {} has not come: it is {} since {:.0f} s", r, second[r]->doing,
-                      second[r]->seconds));
-    }
+    const std::string sentence = fault(r, first, second);
+    if (!sentence.empty())
+      add(r, sentence);
+    else if (second[r]->collective < own.collective && !second[r]->waiting)
+      add(r, lateness(r, *second[r]));
+  }
+  if (!out.text.empty()) return out;
+  if (const int rank = last_of_chain(second, own_rank, own); rank >= 0) {
+    const auto r = static_cast<size_t>(rank);
+    add(r, lateness(r, *second[r]));
+    return out;
+  }
+  for (size_t r = 0; r < second.size(); ++r) {
+    if (static_cast<int>(r) != own_rank && second[r]->collective < own.collective)
+      add(r, lateness(r, *second[r]));
   }
   return out;
 }
@@ -85,20 +125,32 @@ void Board::doing(std::string what) {
 }
 
 void Board::enter_collective(std::string what) {
+  enter(std::move(what), -1);
+}
+
+void Board::enter_exchange(std::string what, int peer) {
+  enter(std::move(what), peer);
+}
+
+void Board::enter(std::string what, int peer) {
   const std::lock_guard lock(mutex_);
   before_ = std::exchange(doing_, "waiting for " + std::move(what));
   since_ = now();
-  ++collective_;
+  waiting_ = true;
+  peer_ = peer;
+  if (peer < 0) ++collective_;
 }
 
-void Board::leave_collective() {
+void Board::leave() {
   const std::lock_guard lock(mutex_);
   doing_ = std::move(before_);
   since_ = now();
+  waiting_ = false;
+  peer_ = -1;
 }
 
 Notice Board::own() const {
-  return {beats_, collective_, now() - since_, doing_, error_};
+  return {beats_, collective_, now() - since_, doing_, error_, waiting_, peer_};
 }
 
 void Board::give_up(std::string error) {
@@ -133,45 +185,55 @@ void Board::beat() {
 
 namespace {
 
-constexpr const char* kNoStore =
-    "the store does not answer: whoever holds it (rank 0, or the launcher) is dead, paused or cut "
-    "off";
+Diagnosis no_answer(int holder) {
+  if (holder < 0)
+    return {.text =
+                "the launcher is missing (dead, paused or cut off): the store that it holds "
+                "does not answer"};
+  return {.text = fmt::format("rank {} is missing (dead, paused or cut off): the store that it "
+                              "holds does not answer",
+                              holder),
+          .root_silent = true};
+}
 
-std::string look_twice(const BoardStore& store, int own_rank, int size, int64_t collective) {
+Diagnosis look_twice(const BoardStore& store, int own_rank, int size, const Notice& own) {
   const auto look = [&] {
-    std::vector<std::optional<Notice>> notices;
+    Notices notices;
     for (int r = 0; r < size; ++r) notices.push_back(parse_notice(store.read(r)));
     return notices;
   };
   try {
-    const auto first = look();
-    // Who has said why needs no second look.
+    auto first = look();
+    // Who has said why needs no second look; without one nobody's silence can be told.
     const bool told = std::any_of(first.begin(), first.end(), [](const auto& notice) {
       return notice && !notice->error.empty();
     });
-    if (!told) std::this_thread::sleep_for(kWatch);
-    return missing_workers(first, look(), own_rank, collective);
+    if (told)
+      first.assign(first.size(), std::nullopt);
+    else
+      std::this_thread::sleep_for(kWatch);
+    return missing_workers(first, look(), own_rank, own);
   } catch (const std::exception&) {
-    return kNoStore;
+    return no_answer(store.holder);
   }
 }
 
 }  // namespace
 
-std::string Board::diagnose() {
-  int64_t collective = 0;
+Diagnosis Board::diagnose() {
+  Notice own;
   {
     const std::lock_guard lock(mutex_);
-    collective = collective_;
+    own = this->own();
   }
   // Over a line that is dead without a word a read waits for ever: it is left to itself then.
-  std::promise<std::string> answer;
-  std::future<std::string> future = answer.get_future();
+  std::promise<Diagnosis> answer;
+  std::future<Diagnosis> future = answer.get_future();
   std::thread([answer = std::move(answer), store = store_, rank = rank_, size = size_,
-               collective]() mutable {
-    answer.set_value(look_twice(store, rank, size, collective));
+               own]() mutable {
+    answer.set_value(look_twice(store, rank, size, own));
   }).detach();
-  if (future.wait_for(kAnswer) != std::future_status::ready) return kNoStore;
+  if (future.wait_for(kAnswer) != std::future_status::ready) return no_answer(store_.holder);
   return future.get();
 }
 

@@ -74,8 +74,9 @@ std::vector<uint8_t> bytes_of(std::string_view text) {
 }
 
 // The board's own connection: a collective that waits for the store does not hold it up.
-BoardStore board_store(const c10::intrusive_ptr<c10d::Store>& store) {
+BoardStore board_store(const c10::intrusive_ptr<c10d::Store>& store, int holder) {
   return {
+      .holder = holder,
       .write = [store](int rank,
                        const std::string& text) { store->set(board_key(rank), bytes_of(text)); },
       .read = [store](int rank) -> std::string {
@@ -123,6 +124,7 @@ struct Group::Impl {
   std::unique_ptr<Board> board;                 // undefined for one worker
 
   bool failed = false;
+  bool root_silent = false;  // and rank 0 can't tell
 
   Impl() = default;
   Impl(const Impl&) = delete;
@@ -161,7 +163,8 @@ struct Group::Impl {
 
   [[noreturn]] void fail(std::string_view what, const std::exception& error) {
     failed = true;
-    const std::string who = board->diagnose();
+    const auto [who, silent] = board->diagnose();
+    root_silent = silent;
     linger(worker);
     core::throw_run(
         "rank {} of {}: {} failed after {:.0f} s at most: {}{}({}). The run goes on from its last "
@@ -170,21 +173,26 @@ struct Group::Impl {
         first_line(error.what()));
   }
 
-  void wait(const c10::intrusive_ptr<c10d::Work>& work, std::string_view what) {
+  // `peer`: whom a send or receive waits for; -1: all workers.
+  void wait(const c10::intrusive_ptr<c10d::Work>& work, std::string_view what, int peer) {
     const core::Stopwatch watch;
-    board->enter_collective(std::string(what));
+    if (peer < 0)
+      board->enter_collective(std::string(what));
+    else
+      board->enter_exchange(std::string(what), peer);
     try {
       work->wait();
     } catch (const std::exception& error) {
       fail(what, error);
     }
-    board->leave_collective();
+    board->leave();
     seconds += watch.seconds();
   }
 
   // REQUIRES: the store's two connections are there.
   void connect() {
-    board = std::make_unique<Board>(worker.rank, worker.world_size, board_store(side));
+    board = std::make_unique<Board>(worker.rank, worker.world_size,
+                                    board_store(side, worker.launcher_holds_store ? -1 : 0));
     auto how = c10d::ProcessGroupGloo::Options::create(to_milliseconds(options.timeout_s));
     how->devices.push_back(device_for(worker));
     gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(store, worker.rank, worker.world_size, how);
@@ -217,8 +225,8 @@ struct Group::Impl {
     }
   }
 
-  void end(const Started& started, std::string_view what) {
-    wait(started.work, what);
+  void end(const Started& started, std::string_view what, int peer = -1) {
+    wait(started.work, what, peer);
     if (started.ends == Ends::kWaitedFor) under_way->end();
   }
 
@@ -323,6 +331,14 @@ void Group::doing(std::string_view what) {
   if (!impl_->alone()) impl_->board->doing(std::string(what));
 }
 
+bool Group::root_silent() const {
+  return impl_->root_silent;
+}
+
+bool Group::failed() const {
+  return impl_->failed;
+}
+
 void Group::give_up(std::string_view error) {
   if (impl_->alone() || impl_->failed) return;
   impl_->failed = true;
@@ -377,7 +393,7 @@ void Group::send(const at::Tensor& tensor, int to, std::string_view what) {
   std::vector<at::Tensor> tensors = {tensor};
   impl_->end(impl_->begin(static_cast<int64_t>(tensor.nbytes()), what, Impl::Ends::kWaitedFor,
                           [&] { return impl_->backend_for(tensor).send(tensors, to, 0); }),
-             what);
+             what, to);
 }
 
 void Group::receive(at::Tensor& tensor, int from, std::string_view what) {
@@ -385,7 +401,7 @@ void Group::receive(at::Tensor& tensor, int from, std::string_view what) {
   std::vector<at::Tensor> tensors = {tensor};
   impl_->end(impl_->begin(0, what, Impl::Ends::kWaitedFor,
                           [&] { return impl_->backend_for(tensor).recv(tensors, from, 0); }),
-             what);
+             what, from);
 }
 
 std::vector<int64_t> Group::all_values(int64_t own, std::string_view what) {

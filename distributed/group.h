@@ -73,6 +73,12 @@ class Group {
   // Says what this worker does from now on, for the other workers' error messages.
   void doing(std::string_view what);
 
+  // Whether an operation has failed because rank 0 is missing or late: nobody else may be there to
+  // say so where the user looks.
+  bool root_silent() const;
+  // Whether an operation has failed: the error tells of others, not of this worker.
+  bool failed() const;
+
   // Tells the others why this worker ends without them; their error messages repeat it. No
   // operation may follow.
   void give_up(std::string_view error);

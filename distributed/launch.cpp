@@ -99,6 +99,20 @@ Worker from_slurm() {
   return worker;
 }
 
+// mpirun names no machine: without MASTER_ADDR rank 0 is looked for on this one. `local_size`: the
+// variable with the number of this machine's workers; where it is not there, a local rank that is
+// not the rank tells that others are elsewhere.
+Worker from_mpirun(const Variables& names, const char* local_size) {
+  Worker worker = read(names);
+  const auto here = number(local_size, 1);
+  const bool all_here = here ? *here == worker.world_size : worker.local_rank == worker.rank;
+  if (all_here || text_of("MASTER_ADDR")) return worker;
+  throw_user(
+      "rank {} of {} was started by mpirun on several machines, and nothing says on which rank 0 "
+      "listens: give it by mpirun -x MASTER_ADDR=HOST",
+      worker.rank, worker.world_size);
+}
+
 }  // namespace
 
 Worker worker_from_environment() {
@@ -108,10 +122,12 @@ Worker worker_from_environment() {
   if (text_of("SLURM_STEP_NODELIST") && text_of("SLURM_PROCID") && text_of("SLURM_NTASKS"))
     return from_slurm();
   if (text_of("OMPI_COMM_WORLD_RANK")) {
-    return read(
-        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"});
+    return from_mpirun(
+        {"mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"},
+        "OMPI_COMM_WORLD_LOCAL_SIZE");
   }
-  if (text_of("PMI_RANK")) return read({"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"});
+  if (text_of("PMI_RANK"))
+    return from_mpirun({"mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"}, "MPI_LOCALNRANKS");
   return {};
 }
 

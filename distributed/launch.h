@@ -24,7 +24,8 @@ struct Worker {
 // (srun); OMPI_COMM_WORLD_RANK and _SIZE or PMI_RANK and PMI_SIZE (mpirun). Slurm's and mpirun's
 // rank 0 is found by MASTER_ADDR where that is set, else by Slurm's node list; the port by
 // MASTER_PORT, else by the job's id. None of them: one worker. Throws UserError naming the variable
-// that is missing, not a number or out of range.
+// that is missing, not a number or out of range; also MASTER_ADDR where mpirun's workers are on
+// several machines.
 Worker worker_from_environment();
 
 }  // namespace ponder::distributed

@@ -44,9 +44,8 @@ at::Tensor pack(const Part& part, const std::vector<at::Tensor>& tensors) {
   return at::cat(bytes);
 }
 
-// Where the part's tensors are.
-at::Tensor room_for(const Part& part, const std::vector<at::Tensor>& tensors) {
-  return at::empty({part.bytes}, tensors[part.members.front()].options().dtype(at::kByte));
+at::Tensor room_for(const Part& part, at::Device device) {
+  return at::empty({part.bytes}, at::TensorOptions(at::kByte).device(device));
 }
 
 void unpack(const Part& part, const at::Tensor& flat, const std::vector<at::Tensor>& tensors) {
@@ -86,7 +85,8 @@ void broadcast_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
   const at::NoGradGuard no_grad;
   for (const Part& part : make_parts(sizes_of(tensors), owners, group.size(), part_bytes)) {
     const bool own = part.owner == group.rank();
-    at::Tensor flat = own ? pack(part, tensors) : room_for(part, tensors);
+    at::Tensor flat =
+        own ? pack(part, tensors) : room_for(part, tensors[part.members.front()].device());
     group.broadcast(flat, part.owner, "the updated weights");
     if (!own) unpack(part, flat, tensors);
   }
@@ -98,9 +98,10 @@ void gather_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
   // An owner's parts follow from its own tensors, so that it and rank 0 make the same ones.
   for (const Part& part : make_parts(sizes_of(tensors), owners, group.size(), part_bytes)) {
     if (part.owner == 0) continue;
-    if (group.rank() == part.owner) group.send(pack(part, tensors), 0, "the optimizer's state");
+    if (group.rank() == part.owner)
+      group.send(pack(part, tensors).cpu(), 0, "the optimizer's state");
     if (group.rank() != 0) continue;
-    at::Tensor flat = room_for(part, tensors);
+    at::Tensor flat = room_for(part, at::kCPU);
     group.receive(flat, part.owner, "the optimizer's state");
     unpack(part, flat, tensors);
   }

@@ -23,7 +23,8 @@ void broadcast_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
                            const std::vector<int>& owners, int64_t part_bytes = 25 << 20);
 
 // Each owner's values, in place, on rank 0 alone: it lists all tensors, the others at least their
-// own, each worker's in the same order.
+// own, each worker's in the same order. They travel over the CPU, so that rank 0's may be there
+// while the owners' are on their devices.
 void gather_from_owners(Group& group, const std::vector<at::Tensor>& tensors,
                         const std::vector<int>& owners, int64_t part_bytes = 25 << 20);
 

@@ -6,6 +6,8 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <map>
 #include <thread>
 
 #include <arpa/inet.h>
@@ -62,7 +64,16 @@ std::vector<char*> pointers(std::vector<std::string>& words) {
   return out;
 }
 
-pid_t start(std::vector<std::string> words, std::vector<std::string> environment) {
+void block_stop_signals() {
+  sigset_t stops;
+  sigemptyset(&stops);
+  sigaddset(&stops, SIGINT);
+  sigaddset(&stops, SIGTERM);
+  ::sigprocmask(SIG_BLOCK, &stops, nullptr);
+}
+
+pid_t start(std::vector<std::string> words, std::vector<std::string> environment,
+            bool block_stops) {
   const std::vector<char*> argv = pointers(words), envp = pointers(environment);
   const pid_t parent = ::getpid();
   const pid_t pid = ::fork();
@@ -71,8 +82,18 @@ pid_t start(std::vector<std::string> words, std::vector<std::string> environment
   ::setpgid(0, 0);  // Ctrl-C reaches the workers through the parent alone, once
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(127);
+  if (block_stops) block_stop_signals();
   ::execve("/proc/self/exe", argv.data(), envp.data());
   ::_exit(127);
+}
+
+// The letter of /proc/PID/stat: T is a process that a signal has stopped.
+char state_of(pid_t pid) {
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string text;
+  std::getline(file, text);
+  const size_t end = text.rfind(") ");
+  return end == std::string::npos || end + 2 >= text.size() ? '?' : text[end + 2];
 }
 
 // The workers that still run, and how the first that failed ended.
@@ -97,7 +118,7 @@ class Watch {
     std::erase_if(pids_, [this](pid_t pid) {
       int status = 0;
       if (::waitpid(pid, &status, WNOHANG) != pid) return false;
-      if (WIFSIGNALED(status) && !stopping_) say_killed(pid, WTERMSIG(status));
+      if (WIFSIGNALED(status)) say_killed(pid, WTERMSIG(status));
       const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
       if (code == 0 || status_ != 0) return true;
       status_ = code;
@@ -110,8 +131,11 @@ class Watch {
 
   void say_killed(pid_t pid, int signal) const {
     const auto rank = std::find(ranks_.begin(), ranks_.end(), pid) - ranks_.begin();
-    fmt::print(stderr, "ponder: rank {} of {} (process {}) was ended by signal {} ({})\n", rank,
-               ranks_.size(), pid, signal, ::strsignal(signal));
+    const auto ours = killed_.find(pid);
+    fmt::print(stderr, "ponder: rank {} of {} (process {}) {}\n", rank, ranks_.size(), pid,
+               ours != killed_.end()
+                   ? ours->second
+                   : fmt::format("was ended by signal {} ({})", signal, ::strsignal(signal)));
   }
 
   // Also called while pids_ still holds the one that has ended: a signal to it is lost.
@@ -127,13 +151,25 @@ class Watch {
     for (const pid_t pid : pids_) ::kill(pid, core::stop_signal());
   }
 
+  // One that is stopped would not end within any grace.
   void kill_late() {
-    if (!stopping_ || since_stop_.seconds() < grace_s_) return;
-    for (const pid_t pid : pids_) ::kill(pid, SIGKILL);
+    if (!stopping_) return;
+    const bool late = since_stop_.seconds() >= grace_s_;
+    for (const pid_t pid : pids_) {
+      const bool paused = state_of(pid) == 'T';
+      if ((!late && !paused) || killed_.contains(pid)) continue;
+      ::kill(pid, SIGKILL);
+      killed_[pid] = paused ? "was paused, and was killed because another one has failed"
+                            : fmt::format(
+                                  "did not end within {:g} s after another one had failed, "
+                                  "and was killed",
+                                  grace_s_);
+    }
   }
 
   std::vector<pid_t> ranks_;
-  std::vector<pid_t> pids_;  // those that still run
+  std::vector<pid_t> pids_;              // those that still run
+  std::map<pid_t, std::string> killed_;  // by this process, and what is said of them
   double grace_s_;
   int status_ = 0;
   bool stopping_ = false, handed_on_ = false;
@@ -142,13 +178,13 @@ class Watch {
 
 }  // namespace
 
-int run_workers(const std::vector<std::string>& words, int workers, double grace_s) {
+int run_workers(const std::vector<std::string>& words, int workers, const SpawnOptions& options) {
   core::catch_stop_signals();
   const uint16_t port = free_port();
   std::vector<pid_t> pids;
   for (int rank = 0; rank < workers; ++rank)
-    pids.push_back(start(words, environment_of(rank, workers, port)));
-  return Watch(std::move(pids), grace_s).run();
+    pids.push_back(start(words, environment_of(rank, workers, port), options.block_stops));
+  return Watch(std::move(pids), options.grace_s).run();
 }
 
 }  // namespace ponder::distributed

@@ -69,7 +69,7 @@ AdamW::AdamW(const std::vector<Parameter>& parameters, OptimizerOptions options,
   }
   if (group_ != nullptr) divide_(parameters);
   for (Slot& slot : slots_) {
-    if (owns(slot)) slot.state = fresh_state(slot.parameter);
+    if (owns(slot)) slot.state = fresh_state(slot.parameter, slot.parameter.device());
   }
 }
 
@@ -92,9 +92,9 @@ void AdamW::divide_(const std::vector<Parameter>& parameters) {
       [this](size_t i) { return slots_[forward_order_[i]].sum.take(); });
 }
 
-AdamW::State AdamW::fresh_state(const at::Tensor& parameter) const {
+AdamW::State AdamW::fresh_state(const at::Tensor& parameter, at::Device device) const {
   const auto zeros = [&](at::ScalarType dtype) {
-    return at::zeros(parameter.sizes(), at::TensorOptions(dtype).device(parameter.device()));
+    return at::zeros(parameter.sizes(), at::TensorOptions(dtype).device(device));
   };
   const bool low = parameter.scalar_type() == at::kBFloat16;
   const bool narrow = options_.adam_moments_dtype == MomentsDtype::kBFloat16;
@@ -105,7 +105,7 @@ AdamW::State AdamW::fresh_state(const at::Tensor& parameter) const {
   const at::ScalarType moments = low && !narrow ? at::kFloat : parameter.scalar_type();
   return {.exp_avg = zeros(moments),
           .exp_avg_sq = zeros(moments),
-          .step = at::zeros({}, at::TensorOptions(at::kFloat).device(parameter.device())),
+          .step = at::zeros({}, at::TensorOptions(at::kFloat).device(device)),
           .low = low ? zeros(at::kShort) : at::Tensor()};
 }
 
@@ -251,7 +251,7 @@ std::vector<std::pair<std::string, at::Tensor>> AdamW::whole_state() const {
   std::vector<int> owners;
   for (const Slot& slot : slots_) {
     if (!owns(slot) && group_->rank() != 0) continue;
-    const State state = owns(slot) ? slot.state : fresh_state(slot.parameter);
+    const State state = owns(slot) ? slot.state : fresh_state(slot.parameter, at::kCPU);
     for (auto& entry : state.named(slot.name)) {
       tensors.push_back(entry.second);
       owners.push_back(slot.owner);

@@ -84,7 +84,7 @@ class AdamW {
   std::vector<std::pair<std::string, at::Tensor>> state() const;
 
   // The same of all parameters, to be saved, on rank 0; none elsewhere. What rank 0 does not keep
-  // itself are copies. All workers call it.
+  // itself are copies on the CPU. All workers call it.
   std::vector<std::pair<std::string, at::Tensor>> whole_state() const;
 
  private:
@@ -102,7 +102,7 @@ class AdamW {
     int owner = 0;
   };
 
-  State fresh_state(const at::Tensor& parameter) const;
+  State fresh_state(const at::Tensor& parameter, at::Device device) const;
   bool owns(const Slot& slot) const { return group_ == nullptr || slot.owner == group_->rank(); }
   void divide_(const std::vector<Parameter>& parameters);
   std::vector<at::Tensor> take_gradients();

@@ -2,26 +2,32 @@
 
 #include "core/file.h"
 #include "recipes/scoring_metrics.h"
+#include "recipes/stopping.h"
 #include "recipes/workers.h"
 
 namespace ponder::recipes {
 
 namespace {
 
-// This worker's share of the problems, sampled and scored.
-std::vector<data::ScoredGroup> own_groups(rollout::Engine& engine, const rewards::Scorer& scorer,
-                                          const std::vector<data::Prompt>& prompts,
-                                          const rollout::SampleOptions& options) {
+// This worker's share of the problems, sampled and scored; none: cut off.
+std::optional<std::vector<data::ScoredGroup>> own_groups(rollout::Engine& engine,
+                                                         const rewards::Scorer& scorer,
+                                                         const std::vector<data::Prompt>& prompts,
+                                                         const rollout::SampleOptions& options) {
   rewards::ScoringPool pool(scorer, scoring_threads());
   pool.start(prompts.size(), options.num_generations);
-  std::vector<data::Group> groups = engine.generate(
-      prompts, options, 0, [&](size_t i, size_t j, const data::Completion& completion) {
+  std::vector<rollout::Request> requests;
+  for (const data::Prompt& prompt : prompts)
+    requests.push_back({.prompt = prompt, .options = options});
+  auto groups = generate_unless_stopped(
+      engine, std::move(requests), [&](size_t i, size_t j, const data::Completion& completion) {
         pool.submit(i, j, prompts[i], completion);
       });
+  if (!groups) return std::nullopt;
   std::vector<std::vector<data::Score>> scores = pool.finish();
   std::vector<data::ScoredGroup> out;
-  for (size_t i = 0; i < groups.size(); ++i)
-    out.emplace_back(std::move(groups[i]), std::move(scores[i]));
+  for (size_t i = 0; i < groups->size(); ++i)
+    out.emplace_back(std::move((*groups)[i]), std::move(scores[i]));
   return out;
 }
 
@@ -33,8 +39,11 @@ Evaluation evaluate(rollout::Engine& engine, const rewards::Scorer& scorer,
   std::vector<data::Prompt> own;
   for (const size_t place : own_places(group, prompts.size())) own.push_back(prompts[place]);
   Evaluation out;
+  auto sampled = own_groups(engine, scorer, own, options);
+  out.cut_off = agreed_stop(group) != 0;
+  if (out.cut_off) return out;
   out.groups = gather_groups(
-      group, own_groups(engine, scorer, own, options),
+      group, std::move(sampled).value(),
       prompts.size(), [&](size_t place) -> const auto& { return prompts[place]; });
   double tokens = 0, completions = 0;
   std::map<std::string, std::pair<double, double>> parts;  // sum and count
@@ -63,15 +72,16 @@ std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
   return out;
 }
 
-std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
-                                            const std::vector<data::Prompt>& prompts,
-                                            rollout::SampleOptions options, int64_t step,
-                                            const std::filesystem::path& file,
-                                            distributed::Group& group) {
+std::optional<std::map<std::string, double>> evaluate_both(
+    rollout::Engine& engine, const rewards::Scorer& scorer,
+    const std::vector<data::Prompt>& prompts, rollout::SampleOptions options, int64_t step,
+    const std::filesystem::path& file, distributed::Group& group) {
   options.rule.temperature = 1;
   const Evaluation sampled = evaluate(engine, scorer, prompts, options, group);
+  if (sampled.cut_off) return std::nullopt;
   options.rule.temperature = 0;
   const Evaluation greedy = evaluate(engine, scorer, prompts, options, group);
+  if (greedy.cut_off) return std::nullopt;
   if (file.empty()) return evaluation_metrics(greedy, sampled);
   std::string lines;
   for (const data::ScoredGroup& group : greedy.groups) lines += group_line(step, group, {});

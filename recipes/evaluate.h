@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct Evaluation {
   std::vector<data::ScoredGroup> groups;
   // "accuracy", "format" (each reward's mean by its name), "mean_length" (tokens).
   std::map<std::string, double> metrics;
+  bool cut_off = false;  // by a stop signal to some worker: there is nothing of it
 };
 
 // Workers of a group share the problems; each gets the whole evaluation.
@@ -34,12 +36,11 @@ std::map<std::string, double> evaluation_metrics(const Evaluation& greedy,
                                                  const Evaluation& sampled);
 
 // Both evaluations of one step, sampled at temperature 1 and greedy; the greedy completions go to
-// `file`, where it is not empty.
-std::map<std::string, double> evaluate_both(rollout::Engine& engine, const rewards::Scorer& scorer,
-                                            const std::vector<data::Prompt>& prompts,
-                                            rollout::SampleOptions options, int64_t step,
-                                            const std::filesystem::path& file,
-                                            distributed::Group& group);
+// `file`, where it is not empty. None: cut off.
+std::optional<std::map<std::string, double>> evaluate_both(
+    rollout::Engine& engine, const rewards::Scorer& scorer,
+    const std::vector<data::Prompt>& prompts, rollout::SampleOptions options, int64_t step,
+    const std::filesystem::path& file, distributed::Group& group);
 
 // One group as the line of a completions file (docs/ARCHITECTURE.md, "A run's folder").
 // `advantages` may be empty.

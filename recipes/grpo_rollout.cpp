@@ -10,6 +10,7 @@
 #include "grpo/advantage.h"
 #include "recipes/rollout_metrics.h"
 #include "recipes/scoring_metrics.h"
+#include "recipes/stopping.h"
 #include "recipes/workers.h"
 
 namespace ponder::recipes {
@@ -45,7 +46,21 @@ void GrpoRollout::restore(const data::Json& state, std::vector<OpenGroup> paused
   difficulty_.restore(state.at("pass_rates"));
 }
 
-Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
+void GrpoRollout::undo() {
+  undo_();
+}
+
+Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say, bool may_stop) {
+  may_stop_ = may_stop;
+  if (may_stop) {
+    undo_ = [this, difficulty = difficulty_, paused = paused_, cursor = cursor_,
+             skipped = skipped_] {
+      difficulty_ = difficulty;
+      paused_ = paused;
+      cursor_ = cursor;
+      skipped_ = skipped;
+    };
+  }
   const GrpoOptions& o = recipe_.grpo;
   const auto wanted = static_cast<size_t>(o.prompts_per_step);
   Rollout out;
@@ -62,6 +77,10 @@ Rollout GrpoRollout::run(int64_t step, int64_t policy_version, const Say& say) {
       open.push_back(std::move(group));
     if (open.empty()) break;  // the whole dataset was taken
     last = sample(open, o.partial_rollout_tokens, policy_version, out, say);
+    if (out.cut_off) {
+      undo();
+      return out;
+    }
     if (last.empty()) continue;  // all of them are paused: they go on at once
     observe(last);
     ++rounds;
@@ -116,6 +135,7 @@ Metrics GrpoRollout::guess_metrics(const rollout::EngineStats& before) {
 }
 
 std::vector<data::ScoredGroup> GrpoRollout::peek(const Say& say) {
+  may_stop_ = false;
   Rollout unused;
   return sample(begin({prompts_.at(cursor_)}, 1), 0, 0, unused, say);
 }
@@ -199,7 +219,12 @@ std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>&
   group_.doing("sampling");
   std::vector<OpenGroup> own;
   for (const size_t place : own_places(group_, open.size())) own.push_back(open[place]);
-  auto all = sample_own(own, pause_after, policy_version, rollout, say);
+  auto sampled = sample_own(own, pause_after, policy_version, rollout, say);
+  if (may_stop_ && agreed_stop(group_) != 0) {
+    rollout.cut_off = true;
+    return {};
+  }
+  std::vector<data::ScoredGroup> all = std::move(sampled).value();
   if (group_.size() > 1) {
     const core::PhaseTimer timer(rollout.seconds, "exchange");
     all = gather_groups(
@@ -216,9 +241,9 @@ std::vector<data::ScoredGroup> GrpoRollout::sample(const std::vector<OpenGroup>&
   return ended;
 }
 
-std::vector<data::Group> GrpoRollout::generate(const std::vector<OpenGroup>& open,
-                                               int64_t pause_after, int64_t policy_version,
-                                               const rollout::OnCompletion& on_completion) {
+std::optional<std::vector<data::Group>> GrpoRollout::generate(
+    const std::vector<OpenGroup>& open, int64_t pause_after, int64_t policy_version,
+    const rollout::OnCompletion& on_completion) {
   const GrpoOptions& o = recipe_.grpo;
   std::vector<rollout::Request> requests;
   for (const OpenGroup& group : open) {
@@ -237,21 +262,24 @@ std::vector<data::Group> GrpoRollout::generate(const std::vector<OpenGroup>& ope
                         .begun = group.group.completions,
                         .pause_after = pause_after});
   }
-  if (!remote_ || requests.empty()) return engine_.generate(std::move(requests), on_completion);
+  if (!remote_ || requests.empty()) {
+    if (may_stop_) return generate_unless_stopped(engine_, std::move(requests), on_completion);
+    return engine_.generate(std::move(requests), on_completion);
+  }
   // Nothing is ever paused at a server: all groups are of this step.
   std::vector<data::Prompt> prompts;
   for (const OpenGroup& group : open) prompts.push_back(group.group.prompt);
   return remote_->generate(prompts, requests[0].options, policy_version, on_completion);
 }
 
-// This worker's groups; those with a paused completion have empty scores.
-std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGroup>& open,
-                                                       int64_t pause_after, int64_t policy_version,
-                                                       Rollout& rollout, const Say& say) {
+// This worker's groups, those with a paused completion with empty scores; none: cut off.
+std::optional<std::vector<data::ScoredGroup>> GrpoRollout::sample_own(
+    const std::vector<OpenGroup>& open, int64_t pause_after, int64_t policy_version,
+    Rollout& rollout, const Say& say) {
   const auto samples = static_cast<size_t>(recipe_.grpo.num_generations);
   scoring_.start(open.size(), samples);
   EndedGroups ended(open, samples);
-  std::vector<data::Group> groups;
+  std::optional<std::vector<data::Group>> groups;
   {
     const core::PhaseTimer timer(rollout.seconds, "sample");
     size_t done = 0;
@@ -267,11 +295,12 @@ std::vector<data::ScoredGroup> GrpoRollout::sample_own(const std::vector<OpenGro
                         say(fmt::format("sampling {}/{}", ++done, open.size() * samples));
                       });
   }
+  if (!groups) return std::nullopt;
   const core::PhaseTimer timer(rollout.seconds, "score");
   std::vector<std::vector<data::Score>> scores = scoring_.finish();
   std::vector<data::ScoredGroup> scored;
-  for (size_t i = 0; i < groups.size(); ++i)
-    scored.emplace_back(std::move(groups[i]), std::move(scores[i]));
+  for (size_t i = 0; i < groups->size(); ++i)
+    scored.emplace_back(std::move((*groups)[i]), std::move(scores[i]));
   return scored;
 }
 

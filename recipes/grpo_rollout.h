@@ -2,8 +2,10 @@
 // sample, until the rollout is full. Keeps the data's cursor and the prompts' difficulty.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -24,6 +26,7 @@ struct Rollout {
   std::vector<data::ScoredGroup> groups;  // to be trained: at most prompts_per_step
   Metrics metrics;                        // of all that was sampled, dropped groups included
   std::map<std::string, double> seconds;  // "sample", "score"
+  bool cut_off = false;                   // by a stop signal: nothing of it is to be used
 };
 
 // A group that is being sampled: its completions so far, or none.
@@ -45,8 +48,12 @@ class GrpoRollout {
   // round are handed on. No prompt is taken twice for one step. With partial_rollout_tokens, a
   // completion gets so many tokens at most; groups with one that has not ended go on in the next
   // step, before new prompts are begun, and the rollout may be smaller. Each worker samples and
-  // scores its share of the groups; all end with the same rollout.
-  Rollout run(int64_t step, int64_t policy_version, const Say& say);
+  // scores its share of the groups; all end with the same rollout. With `may_stop` a stop signal to
+  // any worker cuts it off on all, the state as before.
+  Rollout run(int64_t step, int64_t policy_version, const Say& say, bool may_stop = false);
+
+  // Back to the state before the last run(). REQUIRES: that one had `may_stop`.
+  void undo();
 
   // One group of the next prompt, sampled and scored; nothing is counted.
   std::vector<data::ScoredGroup> peek(const Say& say);
@@ -60,12 +67,13 @@ class GrpoRollout {
   std::vector<OpenGroup> begin(std::vector<data::Prompt> prompts, int64_t step) const;
   std::vector<data::ScoredGroup> sample(const std::vector<OpenGroup>& open, int64_t pause_after,
                                         int64_t policy_version, Rollout& rollout, const Say& say);
-  std::vector<data::ScoredGroup> sample_own(const std::vector<OpenGroup>& open, int64_t pause_after,
-                                            int64_t policy_version, Rollout& rollout,
-                                            const Say& say);
-  std::vector<data::Group> generate(const std::vector<OpenGroup>& open, int64_t pause_after,
-                                    int64_t policy_version,
-                                    const rollout::OnCompletion& on_completion);
+  std::optional<std::vector<data::ScoredGroup>> sample_own(const std::vector<OpenGroup>& open,
+                                                           int64_t pause_after,
+                                                           int64_t policy_version, Rollout& rollout,
+                                                           const Say& say);
+  std::optional<std::vector<data::Group>> generate(const std::vector<OpenGroup>& open,
+                                                   int64_t pause_after, int64_t policy_version,
+                                                   const rollout::OnCompletion& on_completion);
   Metrics guess_metrics(const rollout::EngineStats& before);
   void observe(const std::vector<data::ScoredGroup>& groups);
 
@@ -79,6 +87,8 @@ class GrpoRollout {
   std::vector<OpenGroup> paused_;
   int64_t cursor_ = 0;   // the next prompt's number
   int64_t skipped_ = 0;  // prompts that the curriculum passed over, in all
+  bool may_stop_ = false;
+  std::function<void()> undo_;
 };
 
 }  // namespace ponder::recipes

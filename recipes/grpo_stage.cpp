@@ -23,6 +23,7 @@
 #include "recipes/reference.h"
 #include "recipes/rollout_metrics.h"
 #include "recipes/scoring_metrics.h"
+#include "recipes/stopping.h"
 #include "recipes/trainee.h"
 #include "recipes/workers.h"
 
@@ -89,15 +90,21 @@ class GrpoStage : public Stage {
     print_group(group.at(0), grpo::compute_advantages(group, recipe_.grpo.advantage), out);
   }
 
-  Metrics step(int64_t step, const StepContext& context) override {
+  std::optional<Metrics> step(int64_t step, const StepContext& context) override {
     const core::Stopwatch watch;
     Rollout rollout = sample(step, context.say);
+    if (rollout.cut_off) return std::nullopt;
     std::map<std::string, double> seconds = rollout.seconds;
     Metrics metrics = std::move(rollout.metrics);
     metrics.merge(scoring_metrics(rollout.groups, trainee_.scorer));
     context.say("training");
     group_.doing("training");
     auto [batch, advantages] = make_batch(rollout.groups, seconds);
+    // With one_step_off the next rollout is under way, by weights that are then gone.
+    if (!one_step_off_ && agreed_stop(group_) != 0) {
+      rollout_.undo();
+      return std::nullopt;
+    }
     metrics.merge(advantages.metrics);
     metrics.merge(staleness(rollout.groups, update_.policy_version()));
     write_completions(step, rollout.groups, advantages, context.completions_file);
@@ -117,8 +124,8 @@ class GrpoStage : public Stage {
     return metrics;
   }
 
-  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
-                   const Say& say) override {
+  std::optional<Metrics> evaluate(int64_t step, const std::filesystem::path& evaluation_file,
+                                  const Say& say) override {
     return trainee_.evaluate(recipe_.eval, recipe_.seed, step, evaluation_file, say);
   }
 
@@ -174,9 +181,10 @@ class GrpoStage : public Stage {
   }
 
   Rollout sample(int64_t step, const Say& say) {
-    if (!one_step_off_) return rollout_.run(step, update_.policy_version(), say);
+    if (!one_step_off_) return rollout_.run(step, update_.policy_version(), say, /*may_stop=*/true);
     Rollout rollout = one_step_off_->take(step, update_.policy_version(), say);
-    if (step < num_steps()) one_step_off_->start(step + 1, update_.policy_version());
+    if (!rollout.cut_off && step < num_steps())
+      one_step_off_->start(step + 1, update_.policy_version());
     return rollout;
   }
 

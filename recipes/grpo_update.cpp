@@ -235,16 +235,18 @@ void GrpoUpdate::merge_workers(Update& update) {
 
 void GrpoUpdate::note_skipped(const Place& place, const std::filesystem::path& dump) {
   ++skipped_in_a_row_;
+  // Of several workers rank 0 alone writes it.
+  const std::string shown = dump.empty() ? "the dump that rank 0 names" : dump.string();
   fmt::print(stderr,
              "ponder: warning: step {}: update {} had a loss or gradient that is not finite and "
              "was left out; ponder train --replay {} shows where it began\n",
-             place.step, place.update, dump.string());
+             place.step, place.update, shown);
   if (skipped_in_a_row_ < kSkippedMax) return;
   core::throw_run(
       "step {}: {} updates in a row had a loss or gradient that is not finite; the last one is in "
       "{} (ponder train --replay takes it): lower optimizer.learning_rate and start anew with "
       "another --run",
-      place.step, skipped_in_a_row_, dump.string());
+      place.step, skipped_in_a_row_, shown);
 }
 
 }  // namespace ponder::recipes

@@ -32,7 +32,7 @@ Rollout OneStepOff::take(int64_t step, int64_t policy_version, const Say& say) {
   wait();
   if (!pending_) {
     copy_weights(trained_, sampler_);
-    return rollout_.run(step, policy_version, say);
+    return rollout_.run(step, policy_version, say, /*may_stop=*/true);
   }
   Rollout out = std::move(*pending_);
   pending_.reset();

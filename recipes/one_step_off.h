@@ -21,7 +21,7 @@ class OneStepOff {
   ~OneStepOff();
 
   // The rollout of step `step`: what was sampled in the background, or, where there is nothing (the
-  // run's first step), sampled now.
+  // run's first step), sampled now; that may be cut off by a stop signal.
   Rollout take(int64_t step, int64_t policy_version, const Say& say);
 
   // Copies the weights and starts the rollout of step `step`. REQUIRES: nothing is under way.

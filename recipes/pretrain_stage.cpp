@@ -75,7 +75,7 @@ class PretrainStage : public Stage {
 
   int64_t num_steps() const override { return recipe_.pretrain.max_steps; }
 
-  Metrics step(int64_t step, const StepContext& context) override {
+  std::optional<Metrics> step(int64_t step, const StepContext& context) override {
     const core::Stopwatch watch;
     policy::Model& model = trainee_.model;
     const PretrainOptions& o = recipe_.pretrain;
@@ -104,8 +104,8 @@ class PretrainStage : public Stage {
     return metrics;
   }
 
-  Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
-                   const Say& say) override {
+  std::optional<Metrics> evaluate(int64_t step, const std::filesystem::path& evaluation_file,
+                                  const Say& say) override {
     return trainee_.evaluate(recipe_.eval, recipe_.seed, step, evaluation_file, say);
   }
 

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "core/progress.h"
@@ -49,12 +50,15 @@ class Stage {
 
   // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Metrics are
   // the same on all workers but for those that depend on the machine, which are this worker's.
-  virtual Metrics step(int64_t step, const StepContext& context) = 0;
+  // None, and the state as it was: a stop signal to some worker has cut it off before its first
+  // update.
+  virtual std::optional<Metrics> step(int64_t step, const StepContext& context) = 0;
 
   // Held-out metrics of the state as it is; completions go to `evaluation_file`, where it is not
-  // empty. No metrics: the recipe wants none.
-  virtual Metrics evaluate(int64_t step, const std::filesystem::path& evaluation_file,
-                           const Say& say) = 0;
+  // empty. Empty: the recipe wants none. None: cut off by a stop signal.
+  virtual std::optional<Metrics> evaluate(int64_t step,
+                                          const std::filesystem::path& evaluation_file,
+                                          const Say& say) = 0;
 
   // Everything that step() depends on, as a Hugging Face folder with the trainer's state beside the
   // weights. Counters are taken now; weights are read when the result is called, which may be on

@@ -128,6 +128,7 @@ struct Place {
   std::unique_ptr<RunFolder> folder;  // rank 0's
   std::filesystem::path dir;
   int64_t resumed = 0;
+  bool owed = false;  // an evaluation, if one was due
 };
 
 Place open_place(const Loaded& recipe, const TrainRequest& request, distributed::Group& group) {
@@ -138,11 +139,13 @@ Place open_place(const Loaded& recipe, const TrainRequest& request, distributed:
     place.resumed = place.folder->latest_step();
     place.folder->forget_after(place.resumed);
     warn_of_lost_metrics(*place.folder, place.resumed);
+    place.owed = owes_evaluation(place.dir / "metrics.jsonl", place.resumed);
   }
   if (group.size() == 1) return place;
   const auto all =
       group.all_gather(std::filesystem::absolute(place.dir).string(), "the run folder");
   place.resumed = group.all_values(place.resumed, "the step to go on from")[0];
+  place.owed = group.all_values(place.owed ? 1 : 0, "an evaluation to make up for")[0] != 0;
   if (group.rank() > 0) place.dir = all[0];
   return place;
 }
@@ -168,13 +171,15 @@ int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& g
   log.move_to(place.dir);
   if (place.resumed > 0) stage->restore(RunFolder::checkpoint(place.dir, place.resumed));
   const int64_t total = stage->num_steps();
+  const bool due = place.resumed % recipe.eval.eval_steps == 0 || place.resumed == total;
   const LoopOptions options{.resumed = place.resumed,
+                            .owed = due && place.owed,
                             .last = std::min(total, request.stop_at_step.value_or(total)),
                             .eval_steps = recipe.eval.eval_steps,
                             .save_steps = recipe.save.save_steps};
   if (place.folder) greet(place, *stage, group, out);
   LoopEnd end{.step = options.resumed};
-  if (options.resumed < options.last) {
+  if (options.resumed < options.last || options.owed) {
     core::catch_stop_signals();
     std::unique_ptr<Recorder> recorder;
     if (place.folder) {
@@ -183,7 +188,8 @@ int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& g
     }
     end = run_loop(*stage, group, options, recorder.get());
   }
-  if (place.folder) finish(*place.folder, out);
+  if (place.folder && std::filesystem::exists(place.dir / "metrics.jsonl"))
+    finish(*place.folder, out);
   if (place.folder && end.step < total)
     fmt::print(out, "stopped after step {} of {}: the same command goes on from there\n", end.step,
                total);
@@ -193,9 +199,26 @@ int run(const Loaded& recipe, const TrainRequest& request, distributed::Group& g
 
 }  // namespace
 
+namespace {
+
+// Rank 0's console tells of a failure, but for a rank 0 that is missing, or ended by its launcher
+// before it heard of it. A user's error is the same on all of them, or rank 0 repeats it.
+void tell_console(const distributed::Group& group, const WorkerLog& log,
+                  const std::exception& error) {
+  if (group.failed() ? !group.root_silent()
+                     : dynamic_cast<const core::UserError*>(&error) != nullptr)
+    return;
+  const std::string text = error.what();
+  const std::string own = fmt::format("rank {} of {}: ", group.rank(), group.size());
+  log.tell_console(text.starts_with(own) ? text : own + text);
+}
+
+}  // namespace
+
 int train(const TrainRequest& request, std::FILE* out) {
   const Loaded recipe = load(request);
   const distributed::Worker worker = distributed::worker_from_environment();
+  if (worker.world_size > 1) core::catch_stop_signals();  // a launcher counts on what they return
   const OpenDevice device = open_device(recipe.device, worker);
   if (request.check_only) {
     check(recipe, request, out);
@@ -208,6 +231,7 @@ int train(const TrainRequest& request, std::FILE* out) {
     check_own_gpus(group, device);
     return run(recipe, request, group, log, out);
   } catch (const std::exception& error) {
+    tell_console(group, log, error);
     group.give_up(error.what());
     throw;
   }

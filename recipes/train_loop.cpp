@@ -5,7 +5,7 @@
 
 #include <unistd.h>
 
-#include "core/stop.h"
+#include "recipes/stopping.h"
 #include "recipes/workers.h"
 
 namespace ponder::recipes {
@@ -16,7 +16,7 @@ Recorder::Recorder(const SaveOptions& save, RunFolder& folder, int64_t resumed, 
       folder_(folder),
       first_(resumed + 1),
       last_(last),
-      metrics_(folder.dir(), resumed > 0 ? resumed : -1),
+      metrics_(std::in_place, folder.dir(), resumed > 0 ? resumed : -1),
       best_(save, folder.dir() / "metrics.jsonl"),
       progress_(out, ::isatty(::fileno(out)) != 0) {}
 
@@ -38,13 +38,25 @@ Say Recorder::say() {
 }
 
 void Recorder::start(const Metrics& metrics) {
-  if (!metrics.empty()) metrics_.write(metrics, 0);
+  if (!metrics.empty()) metrics_->write(metrics, 0);
   best_.see_names(metrics);
   watch_ = core::Stopwatch();
 }
 
+void Recorder::make_up(const Metrics& evaluation) {
+  const int64_t step = first_ - 1;
+  Metrics metrics = core::read_metrics(folder_.dir() / "metrics.jsonl").back().metrics;
+  metrics.insert(evaluation.begin(), evaluation.end());
+  metrics_.reset();
+  metrics_.emplace(folder_.dir(), step - 1);
+  metrics_->write(metrics, step);
+  best_.see_names(metrics);
+  best_.observe(step, metrics);
+  watch_ = core::Stopwatch();
+}
+
 bool Recorder::step(int64_t step, const Metrics& metrics, core::StepLine line) {
-  metrics_.write(metrics, step);
+  metrics_->write(metrics, step);
   best_.see_names(metrics);
   best_.observe(step, metrics);
   if (step == 1) best_.check_name();
@@ -57,7 +69,7 @@ bool Recorder::step(int64_t step, const Metrics& metrics, core::StepLine line) {
 }
 
 void Recorder::save(int64_t step, WriteCheckpoint write) {
-  metrics_.sync();
+  metrics_->sync();
   saving_ =
       std::async(std::launch::async, [this, step, best = best_.step(), write = std::move(write)] {
         folder_.save_checkpoint(step, save_.save_total_limit, best, write);
@@ -72,62 +84,104 @@ void Recorder::wait_for_save() {
 
 namespace {
 
-// One step with the evaluation that is due after it; machine's metrics are this worker's.
-Metrics one_step(Stage& stage, const LoopOptions& options, int64_t step, Recorder* recorder) {
-  const StepContext context =
-      recorder != nullptr ? recorder->context(step)
-                          : StepContext{.say = [](const std::string&) {}, .before_update = [] {}};
-  Metrics metrics = stage.step(step, context);
-  if (step % options.eval_steps == 0 || step == stage.num_steps()) {
-    const core::Stopwatch evaluation;
-    metrics.merge(stage.evaluate(
-        step, recorder != nullptr ? recorder->evaluation_file(step) : std::filesystem::path(),
-        context.say));
-    metrics["timing_s/eval"] = evaluation.seconds();
-  }
-  // That this step waited for the checkpoint before it.
-  if (recorder != nullptr) metrics["timing_s/save"] = recorder->save_seconds();
+constexpr const char* kEvaluationTime = "timing_s/eval";
+
+StepContext context_of(int64_t step, Recorder* recorder) {
+  if (recorder != nullptr) return recorder->context(step);
+  return {.say = [](const std::string&) {}, .before_update = [] {}};
+}
+
+// With its time; none: cut off.
+std::optional<Metrics> evaluate(Stage& stage, int64_t step, Recorder* recorder) {
+  const core::Stopwatch watch;
+  auto metrics = stage.evaluate(
+      step, recorder != nullptr ? recorder->evaluation_file(step) : std::filesystem::path(),
+      context_of(step, recorder).say);
+  if (metrics && step > 0) (*metrics)[kEvaluationTime] = watch.seconds();
   return metrics;
 }
 
-void evaluate_start(Stage& stage, Recorder* recorder) {
-  const Metrics metrics = recorder != nullptr
-                              ? stage.evaluate(0, recorder->evaluation_file(0), recorder->say())
-                              : stage.evaluate(0, {}, [](const std::string&) {});
-  if (recorder != nullptr) recorder->start(metrics);
+// One step with the evaluation that is due after it, unless a stop puts that off; machine's metrics
+// are this worker's. None: cut off before its first update.
+std::optional<Metrics> one_step(Stage& stage, distributed::Group& group, const LoopOptions& options,
+                                int64_t step, Recorder* recorder) {
+  auto metrics = stage.step(step, context_of(step, recorder));
+  if (!metrics) return std::nullopt;
+  const bool due = step % options.eval_steps == 0 || step == stage.num_steps();
+  if (due && agreed_stop(group) == 0) {
+    if (auto evaluation = evaluate(stage, step, recorder)) metrics->merge(*evaluation);
+  }
+  // That this step waited for the checkpoint before it.
+  if (recorder != nullptr) (*metrics)["timing_s/save"] = recorder->save_seconds();
+  return metrics;
+}
+
+// What comes before the first step of a start; false: cut off.
+bool evaluate_first(Stage& stage, const LoopOptions& options, Recorder* recorder) {
+  if (options.resumed > 0 && !options.owed) return true;
+  const auto metrics = evaluate(stage, options.resumed, recorder);
+  if (!metrics) return false;
+  if (recorder != nullptr && options.resumed == 0) recorder->start(*metrics);
+  if (recorder != nullptr && options.resumed > 0) recorder->make_up(*metrics);
+  return true;
+}
+
+void save(const Stage& stage, distributed::Group& group, int64_t step, Recorder* recorder) {
+  group.doing("saving");
+  const WriteCheckpoint write = stage.checkpoint(step);
+  if (recorder != nullptr) recorder->save(step, write);
 }
 
 int64_t greatest(const std::vector<int64_t>& values) {
   return *std::max_element(values.begin(), values.end());
 }
 
+// Writes the step down on rank 0; whether it is the best so far, on all.
+bool record(const Stage& stage, distributed::Group& group, int64_t step, const Metrics& metrics,
+            Recorder* recorder) {
+  bool best = false;
+  if (recorder != nullptr) {
+    core::StepLine line = stage.line(metrics);
+    line.num_steps = stage.num_steps();
+    best = recorder->step(step, metrics, line);
+  }
+  return greatest(group.all_values(best ? 1 : 0, "the best step")) > 0;
+}
+
 }  // namespace
+
+bool owes_evaluation(const std::filesystem::path& metrics_file, int64_t resumed) {
+  if (resumed == 0 || !std::filesystem::exists(metrics_file)) return false;
+  const auto records = core::read_metrics(metrics_file);
+  return !records.empty() && records.back().step == resumed &&
+         !records.back().metrics.contains(kEvaluationTime);
+}
 
 LoopEnd run_loop(Stage& stage, distributed::Group& group, const LoopOptions& options,
                  Recorder* recorder) {
-  if (options.resumed == 0) evaluate_start(stage, recorder);
-  LoopEnd end{.step = options.resumed};
+  LoopEnd end{.step = options.resumed, .stop_signal = agreed_stop(group)};
+  if (end.stop_signal != 0) return end;
+  if (!evaluate_first(stage, options, recorder)) {
+    end.stop_signal = agreed_stop(group);
+    return end;
+  }
+  int64_t saved = options.resumed;
   distributed::Traffic traffic = group.traffic();
   while (end.step < options.last && end.stop_signal == 0) {
-    const int64_t step = ++end.step;
-    Metrics own = one_step(stage, options, step, recorder);
-    own.merge(traffic_metrics(group, traffic));
-    const Metrics metrics = reduce_metrics(group, own);
-    bool best = false;
-    if (recorder != nullptr) {
-      core::StepLine line = stage.line(metrics);
-      line.num_steps = stage.num_steps();
-      best = recorder->step(step, metrics, line);
+    auto own = one_step(stage, group, options, end.step + 1, recorder);
+    if (!own) {
+      end.stop_signal = agreed_stop(group);
+      break;
     }
-    end.stop_signal =
-        static_cast<int>(greatest(group.all_values(core::stop_signal(), "the stop signal")));
-    best = greatest(group.all_values(best ? 1 : 0, "the best step")) > 0;
-    if (end.stop_signal == 0 && step < options.last && step % options.save_steps != 0 && !best)
-      continue;
-    group.doing("saving");
-    const WriteCheckpoint write = stage.checkpoint(step);
-    if (recorder != nullptr) recorder->save(step, write);
+    ++end.step;
+    own->merge(traffic_metrics(group, traffic));
+    const bool best = record(stage, group, end.step, reduce_metrics(group, *own), recorder);
+    end.stop_signal = agreed_stop(group);
+    if (end.step % options.save_steps != 0 && !best) continue;
+    save(stage, group, end.step, recorder);
+    saved = end.step;
   }
+  if (saved < end.step) save(stage, group, end.step, recorder);
   if (recorder != nullptr) recorder->wait_for_save();
   return end;
 }

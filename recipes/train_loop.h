@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <future>
+#include <optional>
 #include <string>
 
 #include "core/metrics.h"
@@ -32,6 +33,9 @@ class Recorder {
   Say say();
 
   void start(const Metrics& metrics);  // the evaluation before the first step
+  // The evaluation that a stop has put off: joins the metrics of the step that the run goes on
+  // from.
+  void make_up(const Metrics& evaluation);
   // Returns whether the step is the best so far by the recipe's metric.
   bool step(int64_t step, const Metrics& metrics, core::StepLine line);
 
@@ -44,7 +48,7 @@ class Recorder {
   const SaveOptions& save_;
   RunFolder& folder_;
   int64_t first_, last_;
-  core::MetricsLog metrics_;
+  std::optional<core::MetricsLog> metrics_;
   BestStep best_;
   core::Progress progress_;
   core::Stopwatch watch_;
@@ -53,8 +57,13 @@ class Recorder {
   std::future<void> saving_;  // its destructor waits
 };
 
+// Whether the last line of metrics.jsonl is that of step `resumed`, after which an evaluation is
+// due that is not in it.
+bool owes_evaluation(const std::filesystem::path& metrics_file, int64_t resumed);
+
 struct LoopOptions {
   int64_t resumed = 0;     // steps that are done
+  bool owed = false;       // the evaluation after the last of them was put off
   int64_t last = 0;        // the step to end after
   int64_t eval_steps = 1;  // an evaluation every so many steps
   int64_t save_steps = 1;  // a checkpoint every so many steps
@@ -65,8 +74,10 @@ struct LoopEnd {
   int stop_signal = 0;  // that some worker got; 0: none
 };
 
-// Runs the steps that are left. A signal that any worker gets ends the loop on all after the step,
-// saved. `recorder`: rank 0's; null elsewhere.
+// Runs the steps that are left. A signal that any worker gets ends the loop on all: sampling and
+// evaluations are cut off, updates that have begun are finished, and the last finished step is
+// saved. An evaluation that was due is made up for by the next start. `recorder`: rank 0's; null
+// elsewhere.
 LoopEnd run_loop(Stage& stage, distributed::Group& group, const LoopOptions& options,
                  Recorder* recorder);
 

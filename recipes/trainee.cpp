@@ -44,9 +44,9 @@ Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& 
   policy::check_can_end(model.config(), folder);
 }
 
-Metrics Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step,
-                          const std::filesystem::path& file, const Say& say) {
-  if (held_out.empty()) return {};
+std::optional<Metrics> Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step,
+                                         const std::filesystem::path& file, const Say& say) {
+  if (held_out.empty()) return Metrics();
   say("evaluating");
   group.doing("evaluating");
   return evaluate_both(

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,10 +39,10 @@ struct Trainee {
           const policy::OptimizerOptions& optimizer_options, distributed::Group& its_group,
           const rollout::EngineOptions& engine_options = {});
 
-  // Greedy and sampled metrics of `held_out`, shared among the workers; none where there are no
-  // problems.
-  Metrics evaluate(const EvalOptions& options, int64_t seed, int64_t step,
-                   const std::filesystem::path& file, const Say& say);
+  // Greedy and sampled metrics of `held_out`, shared among the workers; empty where there are no
+  // problems, none where a stop signal cuts it off.
+  std::optional<Metrics> evaluate(const EvalOptions& options, int64_t seed, int64_t step,
+                                  const std::filesystem::path& file, const Say& say);
 
   // The Hugging Face folder with weights in `dtype` (adapters merged, and beside them in the folder
   // `adapter`), and the trainer's state with `extra` tensors and these values. All workers call it,

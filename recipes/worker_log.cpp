@@ -35,6 +35,7 @@ std::string said_so_far() {
 
 WorkerLog::WorkerLog(int rank) : rank_(rank) {
   if (rank == 0) return;
+  console_ = ::fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
   const int fd = ::memfd_create("worker-log", 0);
   if (fd < 0) core::throw_run("no memory for a worker's log: {}", std::strerror(errno));
   speak_into(fd);
@@ -51,6 +52,15 @@ void WorkerLog::move_to(const std::filesystem::path& run_dir) {
   if (fd < 0) core::throw_user("cannot write {}: {}", path.string(), std::strerror(errno));
   speak_into(fd);
   std::fputs(text.c_str(), stderr);
+  path_ = path;
+}
+
+void WorkerLog::tell_console(const std::string& line) const {
+  if (console_ < 0) return;
+  const std::string text = fmt::format(
+      "ponder: {}{}\n", line, path_.empty() ? "" : fmt::format(" (its log: {})", path_.string()));
+  // One write: lines of several workers do not mix. A console that is gone is nobody's fault.
+  [[maybe_unused]] const ssize_t written = ::write(console_, text.data(), text.size());
 }
 
 }  // namespace ponder::recipes

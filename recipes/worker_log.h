@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <string>
 
 namespace ponder::recipes {
 
@@ -16,8 +17,14 @@ class WorkerLog {
   // the file cannot be opened.
   void move_to(const std::filesystem::path& run_dir);
 
+  // A line to where stderr was before, with the log's path: what the user must see although this
+  // is not rank 0. Of rank 0 it does nothing.
+  void tell_console(const std::string& line) const;
+
  private:
   int rank_;
+  int console_ = -1;            // stderr as it was
+  std::filesystem::path path_;  // empty: not moved yet
 };
 
 }  // namespace ponder::recipes

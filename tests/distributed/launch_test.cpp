@@ -14,12 +14,27 @@ namespace {
 using ::testing::HasSubstr;
 
 Worker read(const std::map<std::string, std::string>& variables) {
-  for (const char* name :
-       {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "SLURM_PROCID",
-        "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_STEP_NODELIST", "SLURM_JOB_ID",
-        "SLURM_RESTART_COUNT", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE",
-        "OMPI_COMM_WORLD_LOCAL_RANK", "PMI_RANK", "PMI_SIZE", "TORCHELASTIC_USE_AGENT_STORE",
-        "TORCHELASTIC_RESTART_COUNT"})
+  for (const char* name : {"RANK",
+                           "WORLD_SIZE",
+                           "LOCAL_RANK",
+                           "MASTER_ADDR",
+                           "MASTER_PORT",
+                           "SLURM_PROCID",
+                           "SLURM_NTASKS",
+                           "SLURM_LOCALID",
+                           "SLURM_STEP_NODELIST",
+                           "SLURM_JOB_ID",
+                           "SLURM_RESTART_COUNT",
+                           "OMPI_COMM_WORLD_RANK",
+                           "OMPI_COMM_WORLD_SIZE",
+                           "OMPI_COMM_WORLD_LOCAL_RANK",
+                           "OMPI_COMM_WORLD_LOCAL_SIZE",
+                           "PMI_RANK",
+                           "PMI_SIZE",
+                           "MPI_LOCALRANKID",
+                           "MPI_LOCALNRANKS",
+                           "TORCHELASTIC_USE_AGENT_STORE",
+                           "TORCHELASTIC_RESTART_COUNT"})
     ::unsetenv(name);
   for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
   return worker_from_environment();
@@ -82,6 +97,25 @@ TEST(Launch, Mpirun) {
                               {"OMPI_COMM_WORLD_LOCAL_RANK", "1"}});
   EXPECT_EQ(worker.rank, 1);
   EXPECT_EQ(worker.world_size, 2);
+}
+
+TEST(Launch, MpirunOnSeveralMachinesNeedsAnAddress) {
+  std::map<std::string, std::string> variables = {{"OMPI_COMM_WORLD_RANK", "1"},
+                                                  {"OMPI_COMM_WORLD_SIZE", "2"},
+                                                  {"OMPI_COMM_WORLD_LOCAL_RANK", "0"}};
+  EXPECT_THAT(error_of(variables), HasSubstr("mpirun -x MASTER_ADDR="));
+  variables["MASTER_ADDR"] = "10.0.0.7";
+  EXPECT_EQ(read(variables).master_addr, "10.0.0.7");
+  // Rank 0 is at home, and knows by the number of its machine's workers.
+  variables = {{"OMPI_COMM_WORLD_RANK", "0"},
+               {"OMPI_COMM_WORLD_SIZE", "2"},
+               {"OMPI_COMM_WORLD_LOCAL_RANK", "0"},
+               {"OMPI_COMM_WORLD_LOCAL_SIZE", "1"}};
+  EXPECT_THAT(error_of(variables), HasSubstr("mpirun -x MASTER_ADDR="));
+  variables["OMPI_COMM_WORLD_LOCAL_SIZE"] = "2";
+  EXPECT_EQ(read(variables).world_size, 2);
+  EXPECT_THAT(error_of({{"PMI_RANK", "1"}, {"PMI_SIZE", "2"}, {"MPI_LOCALRANKID", "0"}}),
+              HasSubstr("mpirun -x MASTER_ADDR="));
 }
 
 TEST(Launch, WrongVariablesAreNamed) {

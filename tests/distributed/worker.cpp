@@ -1,4 +1,5 @@
-// One worker of a test's group: `worker MODE [TIMEOUT_S]`, its place in the environment.
+// One worker of a test's group: `worker MODE [TIMEOUT_S [RANK_THAT_FAILS]]`, its place in the
+// environment.
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -76,7 +77,8 @@ void sharding(Group& group, at::Device device) {
     all.push_back(at::full({sizes[i]}, mine ? static_cast<int64_t>(i) : -1,
                            at::TensorOptions(types[i % 4]).device(device)));
     if (!mine && group.rank() != 0) continue;
-    own.push_back(all.back().clone());
+    // Rank 0 has room for the others' on the CPU.
+    own.push_back(mine ? all.back().clone() : at::full({sizes[i]}, -1, types[i % 4]));
     own_owners.push_back(owners[i]);
   }
   broadcast_from_owners(group, all, owners, 40);
@@ -147,21 +149,35 @@ void on_device(Group& group) {
   expect(test::far_collectives == before, "the CPU's own backend");
 }
 
-void faults(const std::string& mode, Group& group) {
+// Rank 0 gets three parts of each of the others', as when a checkpoint is saved.
+void exchange(Group& group) {
+  at::Tensor x = at::ones({64});
+  for (int rank = 1; rank < group.size(); ++rank) {
+    for (int part = 0; part < 3; ++part) {
+      if (group.rank() == rank) group.send(x, 0, "the optimizer's state");
+      if (group.rank() == 0) group.receive(x, rank, "the optimizer's state");
+    }
+  }
+}
+
+// `failing` fails in the fourth step.
+void faults(const std::string& mode, Group& group, int failing) {
   for (int step = 0;; ++step) {
     group.doing("sampling");
     at::Tensor x = at::ones({1 << 16});
-    if (step == 3 && group.rank() == 1) {
+    if (step == 2) exchange(group);
+    if (step == 3 && group.rank() == failing) {
       if (mode == "die") std::raise(SIGKILL);
       if (mode == "pause") std::raise(SIGSTOP);
-      if (mode == "late") sleep_s(60);
+      if (mode.starts_with("late")) sleep_s(60);
       if (mode == "give-up") core::throw_run("the disk is full");
     }
+    if (step == 3 && mode.ends_with("-exchange")) exchange(group);
     group.all_reduce_sum(x, fmt::format("gradients of step {}", step));
   }
 }
 
-int run(const std::string& mode, double timeout_s) {
+int run(const std::string& mode, double timeout_s, int failing) {
   const Worker worker = worker_from_environment();
   GroupOptions options{.timeout_s = timeout_s};
   if (mode == "device") options.device_backend = test::make_far_backend;
@@ -182,7 +198,7 @@ int run(const std::string& mode, double timeout_s) {
       if (worker.rank == 1) return 7;
       sleep_s(60);
     } else if (mode != "join") {
-      faults(mode, group);
+      faults(mode, group, failing);
     }
   } catch (const std::exception& error) {
     group.give_up(error.what());
@@ -198,8 +214,10 @@ int main(int argc, char** argv) {
   const std::string mode = argc > 1 ? argv[1] : "";
   try {
     if (mode == "spawn")
-      return ponder::distributed::run_workers({argv[0], argv[2]}, std::stoi(argv[3]), 2);
-    return ponder::distributed::run(mode, argc > 2 ? std::stod(argv[2]) : 30);
+      return ponder::distributed::run_workers({argv[0], argv[2]}, std::stoi(argv[3]),
+                                              {.grace_s = 2});
+    return ponder::distributed::run(mode, argc > 2 ? std::stod(argv[2]) : 30,
+                                    argc > 3 ? std::stoi(argv[3]) : 1);
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -145,6 +145,36 @@ TEST_F(Workers, APausedWorkerIsNamedSoonAfterTheDeadline) {
   EXPECT_THAT(processes_of(run), IsEmpty());
 }
 
+// Rank 0 can't say it: another one does, where the user looks.
+TEST_F(Workers, APausedRankZeroIsNamedOnTheConsole) {
+  const fs::path run = other("paused0");
+  test::Process job(words(run, 2, {"--worker-timeout", "3"}));
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  const core::Stopwatch watch;
+  const int root = process_with(run, "RANK=0");
+  ::kill(root, SIGSTOP);
+  EXPECT_EQ(job.wait(), 1);
+  EXPECT_LT(watch.seconds(), 3 + 11);  // without the grace of one that can save
+  EXPECT_THAT(job.err(), AllOf(HasSubstr("rank 1 of 2: "), HasSubstr("rank 0 is missing"),
+                               HasSubstr((run / "logs/rank-1.log").string()),
+                               HasSubstr(fmt::format("(process {}) was paused", root))));
+  EXPECT_THAT(processes_of(run), IsEmpty());
+}
+
+// Whatever the workers have got to, from before their first line of code on.
+TEST_F(Workers, ASignalWhileLoadingEndsTheJobAsOneLaterDoes) {
+  for (const int milliseconds : {150, 250, 600}) {
+    const fs::path run = other(fmt::format("early{}", milliseconds));
+    test::Process job(words(run, 2, {"grpo.max_steps=400"}));
+    for (int i = 0; i < 6000 && processes_of(run).size() < 3; ++i) ::usleep(1000);
+    ::usleep(static_cast<useconds_t>(milliseconds - 150) * 1000);
+    job.send(SIGTERM);
+    EXPECT_EQ(job.wait(), 128 + SIGTERM) << job.err();
+    EXPECT_EQ(job.err(), "");
+    EXPECT_THAT(processes_of(run), IsEmpty());
+  }
+}
+
 TEST_F(Workers, ATerminatedJobSavesFirstAndGoesOn) {
   const fs::path run = other("terminated");
   test::Process job(words(run, 2));
@@ -254,6 +284,12 @@ TEST_F(Workers, WhatIsWrongIsSaidOnceAndBeforeAnythingStarts) {
   EXPECT_EQ(model.status, 2) << model.err;
   EXPECT_EQ(model.err.find("no/such/folder"), model.err.rfind("no/such/folder")) << model.err;
   EXPECT_FALSE(fs::exists(other("wrong")));
+
+  for (const char* timeout : {"nan", "inf", "0", "-1"}) {
+    const test::Outcome wrong = test::run(words(other("wrong"), 2, {"--worker-timeout", timeout}));
+    EXPECT_EQ(wrong.status, 2);
+    EXPECT_THAT(wrong.err, HasSubstr("--worker-timeout"));
+  }
 
   std::vector<std::string> launched = {"env", "RANK=0", "WORLD_SIZE=2", "MASTER_ADDR=127.0.0.1",
                                        "MASTER_PORT=23999"};
