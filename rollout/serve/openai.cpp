@@ -8,8 +8,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "core/json_text.h"
 #include "core/spelling.h"
-#include "data/json_text.h"
 
 namespace ponder::rollout::serve {
 namespace {
@@ -33,10 +33,10 @@ class Fields {
  public:
   explicit Fields(const std::string& body) {
     // Before it is parsed: copies and dumps of a value take stack for each level.
-    if (data::nests_deeper(body)) {
+    if (core::nests_deeper(body)) {
       throw ApiError{
           .status = 400,
-          .message = fmt::format("the body is nested deeper than {} levels", data::kJsonDepthMax)};
+          .message = fmt::format("the body is nested deeper than {} levels", core::kJsonDepthMax)};
     }
     try {
       object_ = Json::parse(body);
