@@ -15,6 +15,7 @@
 #include "policy/decode/decoder.h"
 #include "rollout/job.h"
 #include "rollout/mtp_drafter.h"
+#include "rollout/prompt_scores.h"
 #include "rollout/scheduler.h"
 
 namespace ponder::rollout {
@@ -31,6 +32,7 @@ struct Engine::Impl {
     std::shared_ptr<Job> job;
     size_t sample;
     std::optional<TokenEvent> token;
+    bool is_prompt = false;  // its log-probs are known
   };
 
   const policy::Model& model;
@@ -43,6 +45,7 @@ struct Engine::Impl {
   std::optional<MtpDrafter> drafter;
   bool drafting = false;  // the drafter follows the next pass
   Guesses guesses;        // of the next pass
+  PromptScores prompt_scores;
   std::deque<News> news;
   bool delivering = false;
   RequestId next_id = 1;
@@ -122,6 +125,8 @@ struct Engine::Impl {
     for (int64_t sample = 0; sample < job->request().options.num_generations; ++sample) {
       if (job->ended(sample)) news.push_back({job, static_cast<size_t>(sample), std::nullopt});
     }
+    if (job->request().num_prompt_logprobs && !job->next_to_score())
+      news.push_back({job, 0, std::nullopt, true});
     if (tokens.empty()) return id;
     scheduler.add(id, prompt, std::move(tokens));
     jobs[id] = std::move(job);
@@ -134,6 +139,8 @@ struct Engine::Impl {
       guess();
       const Scheduler::Pass pass = scheduler.next_pass();
       const at::Tensor hidden = forward(pass);
+      for (std::shared_ptr<Job>& job : prompt_scores.book(decoder, hidden))
+        news.push_back({std::move(job), 0, std::nullopt, true});
       sample(pass, scheduler.complete(pass), hidden);
     }
     deliver();
@@ -192,18 +199,23 @@ struct Engine::Impl {
     }
   }
 
-  // Hidden states of each chunk's last known token and of the guesses behind it, [wanted, hidden].
+  // Hidden states of each chunk's last known token and of the guesses behind it, and then of
+  // prompt_scores, [wanted, hidden].
   at::Tensor forward(const Scheduler::Pass& pass) {
     copy_blocks(pass.copies);
+    prompt_scores = {};
     if (drafting) drafter->draft(pass, jobs, guesses);
     policy::CachedRows rows;
     rows.block_size = options.block_size;
-    std::vector<int64_t> wanted;
+    std::vector<int64_t> wanted, scored;
     for (const Scheduler::Chunk& chunk : pass.chunks) {
-      const Job& job = *jobs.at(chunk.sequence->request);
+      const std::shared_ptr<Job>& its_job = jobs.at(chunk.sequence->request);
+      const Job& job = *its_job;
       const size_t sample = job.open_samples()[chunk.sequence->sample];
       rows.add_sequence(chunk.sequence->blocks);
       const int64_t known = chunk.begin + chunk.count - chunk.guessed;
+      const std::vector<int64_t> its_rows = prompt_scores.rows_of(chunk, its_job, rows.size());
+      scored.insert(scored.end(), its_rows.begin(), its_rows.end());
       for (int64_t p = chunk.begin; p < known; ++p) rows.add(job.token_at(sample, p), p);
       for (int64_t g = 0; g < chunk.guessed; ++g)
         rows.add(guesses.at(chunk.sequence)[g], known + g);
@@ -212,6 +224,7 @@ struct Engine::Impl {
       stats.guessed_tokens += chunk.guessed;
       if (chunk.guessed == 0) guesses.erase(chunk.sequence);  // there was no room for them
     }
+    wanted.insert(wanted.end(), scored.begin(), scored.end());
     ++stats.passes;
     stats.computed_tokens += rows.size();
     if (drafting) {
@@ -372,7 +385,9 @@ struct Engine::Impl {
       const News item = std::move(news.front());
       news.pop_front();
       const Request& request = item.job->request();
-      if (item.token) {
+      if (item.is_prompt) {
+        if (request.on_prompt) request.on_prompt(item.job->prompt_scores());
+      } else if (item.token) {
         request.on_token(*item.token);
       } else if (request.on_completion) {
         request.on_completion(0, item.sample, item.job->completion(item.sample));
@@ -407,6 +422,12 @@ bool Engine::cancel(RequestId id) {
   const bool found = impl_->end_request(id, data::FinishReason::kAborted);
   impl_->deliver();
   return found;
+}
+
+int64_t Engine::sequence_tokens_max() const {
+  const int64_t cached =
+      (Impl::blocks(impl_->model, impl_->options) - 1) * impl_->options.block_size;
+  return std::min<int64_t>(cached, impl_->model.config().max_position_embeddings);
 }
 
 bool Engine::busy() const {

@@ -76,6 +76,9 @@ struct TokenEvent {
 };
 using OnToken = std::function<void(const TokenEvent&)>;
 
+// The prompt's tokens but the first, as the model expects them.
+using OnPrompt = std::function<void(const std::vector<TopLogprobs>&)>;
+
 // Called as each completion ends, in that order, from the thread that called step(), cancel() or
 // generate(): (prompt's index, sample's index, the completion). The prompt's index is 0 but in
 // generate().
@@ -94,9 +97,11 @@ struct Request {
   std::vector<int64_t> lengths_max = {};
   // New tokens of each sample in this request; at the limit it ends as kPaused. 0: no limit.
   int64_t pause_after = 0;
-  std::optional<Clock::time_point> pause_at = {};  // unfinished samples end then as kPaused
-  std::optional<Clock::time_point> deadline = {};  // unfinished samples end then as kAborted
-  std::optional<int64_t> num_top_logprobs = {};    // none: TokenEvent::logprobs stays empty
+  std::optional<Clock::time_point> pause_at = {};   // unfinished samples end then as kPaused
+  std::optional<Clock::time_point> deadline = {};   // unfinished samples end then as kAborted
+  std::optional<int64_t> num_top_logprobs = {};     // none: TokenEvent::logprobs stays empty
+  std::optional<int64_t> num_prompt_logprobs = {};  // none: on_prompt is not called
+  OnPrompt on_prompt = {};                          // once, before the first token
   OnToken on_token = {};
   OnCompletion on_completion = {};
 };
@@ -148,6 +153,8 @@ class Engine {
                                     const SampleOptions& options, int64_t policy_version = 0,
                                     const OnCompletion& on_completion = {});
 
+  // Tokens of the longest sequence, prompt included, that the context and the whole cache hold.
+  int64_t sequence_tokens_max() const;
   // Bytes that the cache takes for one token, all layers (with kMtp its modules' too); and what
   // plain multi-head attention with the same heads would take.
   int64_t cache_bytes_per_token() const;

@@ -138,6 +138,13 @@ std::vector<int32_t> Job::look_up(size_t sample, int64_t count) const {
   return {};
 }
 
+std::optional<int64_t> Job::next_to_score() const {
+  const auto next = static_cast<int64_t>(prompt_scores_.size());
+  const auto last = static_cast<int64_t>(prompt().size()) - 1;
+  if (!request_.num_prompt_logprobs || next >= last) return std::nullopt;
+  return next;
+}
+
 std::optional<data::FinishReason> Job::take(size_t sample, const Draw& draw) {
   data::Completion& completion = completions_[sample];
   completion.token_ids.push_back(draw.token);

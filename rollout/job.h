@@ -40,6 +40,12 @@ class Job {
   // Books which experts the token at `position` went to, Model::routing_width() numbers: a prompt's
   // for all samples that are open. Nothing to do where the request does not keep the routing.
   void note_experts(size_t sample, int64_t position, std::span<const int16_t> experts);
+  // Where the prompt's log-probs are asked for: the position that comes next, whose logits tell of
+  // the token behind it; none once all are known.
+  std::optional<int64_t> next_to_score() const;
+  // Takes them for the token behind that position.
+  void take_score(TopLogprobs score) { prompt_scores_.push_back(std::move(score)); }
+  const std::vector<TopLogprobs>& prompt_scores() const { return prompt_scores_; }
   // Takes the token; returns why the sample has ended, if it has.
   std::optional<data::FinishReason> take(size_t sample, const Draw& draw);
   // Ends a sample; its text is complete then.
@@ -62,6 +68,7 @@ class Job {
   int64_t length_max_ = 0;               // of the longest sample, prompt included
   std::vector<int64_t> completion_max_;  // [samples]
   std::vector<data::Completion> completions_;
+  std::vector<TopLogprobs> prompt_scores_;
   std::vector<std::optional<TextStream>> texts_;  // where text is wanted before the end
   std::vector<std::string> new_text_;
   std::vector<size_t> open_samples_;

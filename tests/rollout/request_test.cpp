@@ -77,6 +77,55 @@ TEST(Request, RequestsWithTheirOwnOptionsRunTogetherAsAlone) {
     EXPECT_EQ(together[1].completions[i].token_ids, alone[i].token_ids);
 }
 
+// What the model said when it sampled the tokens is what it says of them as a prompt.
+TEST(Request, PromptsAreScoredAsTheirTokensWereSampled) {
+  World world;
+  Request first{.prompt = prompt("a", {3}), .options = {.max_completion_length = 20, .seed = 5}};
+  std::vector<TopLogprobs> want;
+  first.options.ignore_eos = true;
+  first.num_top_logprobs = 2;
+  first.on_token = [&](const TokenEvent& event) { want.push_back(*event.logprobs); };
+  std::vector<int32_t> tokens = world.finish(first)[0].token_ids;
+  tokens.insert(tokens.begin(), 3);
+  for (const int64_t pass : {int64_t{512}, int64_t{7}}) {
+    Engine engine(world.model, world.tokenizer, {.prefill_tokens_max = pass});
+    std::vector<TopLogprobs> got;
+    int calls = 0;
+    bool begun = false;
+    Request second{.prompt = prompt("b", tokens),
+                   .options = {.num_generations = 3, .max_completion_length = 2}};
+    second.num_prompt_logprobs = 2;
+    second.on_prompt = [&](const std::vector<TopLogprobs>& scores) {
+      got = scores;
+      ++calls;
+      EXPECT_FALSE(begun) << "before the first token";
+    };
+    second.on_token = [&](const TokenEvent&) { begun = true; };
+    engine.generate({second});
+    EXPECT_EQ(calls, 1);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_EQ(got[i].chosen.token, tokens[i + 1]);
+      EXPECT_NEAR(got[i].chosen.logprob, want[i].chosen.logprob, 1e-5);
+      ASSERT_EQ(got[i].top.size(), 2u);
+      EXPECT_EQ(got[i].top[0].token, want[i].top[0].token);
+    }
+  }
+}
+
+TEST(Request, APromptOfOneTokenHasNoScores) {
+  World world;
+  int calls = 0;
+  Request request{.prompt = prompt("a", {3}), .options = {.max_completion_length = 2}};
+  request.num_prompt_logprobs = 2;
+  request.on_prompt = [&](const std::vector<TopLogprobs>& scores) {
+    ++calls;
+    EXPECT_TRUE(scores.empty());
+  };
+  world.finish(request);
+  EXPECT_EQ(calls, 1);
+}
+
 TEST(Request, CancelEndsItAloneEvenFromACallback) {
   World world;
   std::vector<data::Completion> kept, cancelled;
