@@ -1,6 +1,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -16,6 +17,8 @@
 
 namespace ponder::cli {
 namespace {
+
+constexpr double kTemperatureMin = 1e-4;  // logits divided by less leave float32's range
 
 struct SampleRequest {
   std::filesystem::path model, prompts;
@@ -82,6 +85,11 @@ void sample_remotely(const SampleRequest& request) {
 }
 
 void run_sample(const SampleRequest& request) {
+  const double temperature = request.options.rule.temperature;
+  if (temperature > 0 && temperature < kTemperatureMin) {
+    core::throw_user("--temperature: expected 0, which is greedy, or at least {}, found {}",
+                     kTemperatureMin, temperature);
+  }
   if (!request.server.empty()) return sample_remotely(request);
   const PolicyFiles policy = request.dtype.load(request.model);
   rollout::Engine engine(policy.model, policy.tokenizer, {.int8 = request.dtype.int8()});
@@ -138,7 +146,7 @@ void add_sample(CLI::App& app) {
       ->check(whole(1))
       ->capture_default_str();
   verb->add_option("--seed", options.seed, "the same seed gives the same completions")
-      ->check(whole(0))
+      ->check(whole(0, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   verb->footer(
       "Example:\n  ponder sample --model examples/tiny-v3-base --prompt $'User: "

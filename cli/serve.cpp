@@ -2,6 +2,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <ctime>
+#include <limits>
 #include <memory>
 #include <thread>
 
@@ -72,6 +73,7 @@ void run_serve(ServeRequest request) {
                                       .context = policy.model.config().max_position_embeddings,
                                       .sequences_max = request.sequences_max,
                                       .completion_tokens_max = request.completion_tokens_max,
+                                      .sequence_tokens_max = engine.sequence_tokens_max(),
                                       .created = std::time(nullptr)};
   rollout::serve::Server server(engine, served, request.server);
   core::catch_stop_signals();
@@ -83,6 +85,10 @@ void run_serve(ServeRequest request) {
   fmt::print(stderr, "ponder: serving {} at http://{}:{}/v1 (chat: {}; Ctrl-C stops)\n",
              served.name, request.server.http.host, server.port(),
              served.chat ? "yes" : "no chat template");
+  if (served.sequence_tokens_max < served.context)
+    fmt::print(stderr,
+               "ponder: the cache holds {} of the context's {} tokens: --kv-cache-mb says more\n",
+               served.sequence_tokens_max, served.context);
   server.run();
   if (core::stop_requested()) fmt::print(stderr, "ponder: stopped\n");
 }
@@ -120,10 +126,11 @@ void add_serve(CLI::App& app) {
       ->check(whole(1))
       ->capture_default_str();
   verb->add_option("--max-new-tokens", request->completion_tokens_max,
-                   "of a completion; 0: the model's context")
+                   "of a completion; 0: what the model's context and the cache hold")
       ->check(whole(0))
       ->capture_default_str();
-  verb->add_option("--kv-cache-mb", request->kv_cache_mb, "memory of the cache")
+  verb->add_option("--kv-cache-mb", request->kv_cache_mb,
+                   "memory of the cache, which bounds a prompt with its completion")
       ->check(whole(1))
       ->capture_default_str();
   verb->add_option("--max-body-mb", request->body_mb, "of a request's body")
@@ -134,7 +141,7 @@ void add_serve(CLI::App& app) {
       ->check(whole(0))
       ->capture_default_str();
   verb->add_option("--seed", server.seed, "of requests that give none")
-      ->check(whole(0))
+      ->check(whole(0, std::numeric_limits<int64_t>::max()))
       ->capture_default_str();
   verb->footer(
       "Example:\n  ponder serve runs/r1_zero_tiny/checkpoints/latest --port 8000\n"

@@ -11,16 +11,17 @@
 
 namespace ponder::cli {
 
-// An integer from `low` to 2^31 - 1.
-inline CLI::Validator whole(int64_t low) {
+// An integer from `low` to `high`.
+inline CLI::Validator whole(int64_t low, int64_t high = std::numeric_limits<int32_t>::max()) {
   return CLI::Validator(
-      [low](std::string& text) -> std::string {
+      [low, high](std::string& text) -> std::string {
         int64_t value = 0;
         const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
         const bool fits = error == std::errc() && end == text.data() + text.size() &&
-                          value >= low && value <= std::numeric_limits<int32_t>::max();
+                          value >= low && value <= high;
         return fits ? ""
-                    : fmt::format("expected a whole number of at least {}, found '{}'", low, text);
+                    : fmt::format("expected a whole number from {} to {}, found '{}'", low, high,
+                                  text);
       },
       "");
 }

@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kTopLogprobsMax = 20;
 constexpr size_t kStopsMax = 16;
+constexpr double kTemperatureMin = 1e-4;  // logits divided by less leave float32's range
 
 [[noreturn]] void refuse(const std::string& param, const std::string& message) {
   throw ApiError{.status = 400, .message = param + ": " + message, .param = param};
@@ -169,6 +170,10 @@ void read_common(Fields& fields, const Served& served, uint64_t seed, ApiRequest
   SampleOptions& options = request.options;
   TokenRule& rule = options.rule;
   rule.temperature = fields.number("temperature", 1, 0, 100);
+  if (rule.temperature > 0 && rule.temperature < kTemperatureMin)
+    refuse("temperature",
+           fmt::format("expected 0, which is greedy, or a number of at least {}, found {}",
+                       kTemperatureMin, rule.temperature));
   rule.top_p = fields.number("top_p", 1, 0, 1);
   rule.top_k = std::max<int64_t>(fields.integer("top_k", -1, INT32_MAX).value_or(0), 0);
   rule.min_p = fields.number("min_p", 0, 0, 1);
@@ -223,7 +228,11 @@ void fit_context(const Served& served, std::optional<int64_t> asked, int64_t oth
                    .param = request.is_chat ? "messages" : "prompt",
                    .code = "context_length_exceeded"};
   }
-  request.options.max_completion_length = asked.value_or(std::min(otherwise, limit));
+  // A default that the cache cannot hold would refuse every request that names no length.
+  const int64_t cached =
+      served.sequence_tokens_max > 0 ? served.sequence_tokens_max - longest : limit;
+  request.options.max_completion_length =
+      asked.value_or(std::max<int64_t>(1, std::min({otherwise, limit, cached})));
 }
 
 std::vector<data::Prompt> read_prompts(const Json& given, const Served& served) {
@@ -270,9 +279,14 @@ ApiRequest read_completions(const std::string& body, const Served& served, uint6
   ApiRequest request;
   read_common(fields, served, seed, request);
   request.num_top_logprobs = fields.integer("logprobs", 0, kTopLogprobsMax);
-  const auto max_tokens = fields.integer("max_tokens", 1, INT32_MAX);
+  auto max_tokens = fields.integer("max_tokens", 0, INT32_MAX);
   const Json prompt = fields.take("prompt");
-  fields.only("echo", {false}, "");
+  request.echoes = fields.flag("echo");
+  if (request.echoes && request.streams) refuse("echo", "is not supported with stream");
+  request.scores_only = max_tokens == 0;
+  if (request.scores_only && !request.echoes)
+    refuse("max_tokens", "expected at least 1 (0 goes with echo: true)");
+  if (request.scores_only) max_tokens = 1;  // drawn from the logits that the prompt leaves
   fields.only("suffix", {""}, "");
   fields.only("best_of", {1, request.options.num_generations}, ": use n");
   fields.finish();
@@ -310,7 +324,8 @@ ApiRequest read_chat(const std::string& body, const Served& served, uint64_t see
                        "chat_template.jinja"};
   }
   Fields fields(body);
-  ApiRequest request{.is_chat = true};
+  ApiRequest request;
+  request.is_chat = true;
   read_common(fields, served, seed, request);
   const bool logprobs = fields.flag("logprobs");
   const auto top = fields.integer("top_logprobs", 0, kTopLogprobsMax);

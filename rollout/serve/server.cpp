@@ -1,6 +1,8 @@
 #include "rollout/serve/server.h"
 
+#include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <mutex>
 
 #include <fmt/format.h>
@@ -35,6 +37,20 @@ bool same_secret(const std::string& a, const std::string& b) {
   return difference == 0 && !b.empty();
 }
 
+// RFC 3986, 2.1; a '%' that no two hexadecimal digits follow stays.
+std::string percent_decoded(const std::string& path) {
+  std::string out;
+  for (size_t i = 0; i < path.size(); ++i) {
+    int byte = 0;
+    const char* end = path.data() + std::min(i + 3, path.size());
+    const bool coded = path[i] == '%' && i + 2 < path.size() &&
+                       std::from_chars(path.data() + i + 1, end, byte, 16).ptr == end;
+    out += coded ? static_cast<char>(byte) : path[i];
+    if (coded) i += 2;
+  }
+  return out;
+}
+
 // One client's request while the engine works on it. Its methods are called from the engine's
 // thread.
 class Task {
@@ -50,6 +66,10 @@ class Task {
   ~Task() { --*count_; }
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
+
+  void on_prompt(size_t prompt, const std::vector<TopLogprobs>& scores) {
+    answer_.on_prompt(prompt, scores);
+  }
 
   void on_token(size_t prompt, const TokenEvent& event) {
     send(answer_.token_events(prompt, event));
@@ -146,7 +166,8 @@ void Server::Impl::route(const HttpRequest& request, const std::shared_ptr<Reply
                    .type = "authentication_error",
                    .code = "invalid_api_key"};
   }
-  const bool is_get = request.path == "/v1/models" || request.path == "/v1/models/" + served.name ||
+  const bool is_get = request.path == "/v1/models" ||
+                      percent_decoded(request.path) == "/v1/models/" + served.name ||
                       request.path == "/health";
   const bool is_post = request.path == "/v1/completions" || request.path == "/v1/chat/completions";
   if (!is_get && !is_post)
@@ -209,6 +230,8 @@ void Server::Impl::complete(const HttpRequest& request, bool is_chat,
     work.prompt = api.prompts[i];
     work.options = api.options;
     work.num_top_logprobs = api.num_top_logprobs;
+    if (api.echoes) work.num_prompt_logprobs = api.num_top_logprobs;
+    work.on_prompt = [task, i](const auto& scores) { task->on_prompt(i, scores); };
     work.on_token = [task, i](const TokenEvent& event) { task->on_token(i, event); };
     work.on_completion = [task, i](size_t, size_t sample, const data::Completion& completion) {
       task->on_completion(i, sample, completion);

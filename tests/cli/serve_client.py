@@ -25,8 +25,8 @@ PROMPT = "User: 7+5-3=?\nAssistant:"
 class Served:
     """A server on a free port, with its client; stopped at the end."""
 
-    def __init__(self, *words, key="none", env=None):
-        self.process = subprocess.Popen([PONDER, "serve", MODEL, "--port", "0", "--name", "tiny", "--chat-template", TEMPLATE, *words],
+    def __init__(self, *words, key="none", env=None, name="tiny"):
+        self.process = subprocess.Popen([PONDER, "serve", MODEL, "--port", "0", "--name", name, "--chat-template", TEMPLATE, *words],
                                         stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.told = False
         line = ""
@@ -122,6 +122,48 @@ def completions(server):
     assert stopped.text == full[: full.index(stop)] and stopped.finish_reason == "stop"
 
 
+def evaluation(server):
+    """As lm-evaluation-harness asks for log-likelihoods: echo, one token or none, log-probs of the prompt."""
+    sampled = server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=12, seed=4, logprobs=1,
+                                               extra_body={"return_token_ids": True, "ignore_eos": True}).choices[0]
+    prompt, tokens = sampled.prompt_token_ids, sampled.token_ids
+    for max_tokens in (0, 1):
+        scored = server.client.completions.create(model="tiny", prompt=[prompt + tokens, prompt], max_tokens=max_tokens, echo=True, logprobs=1, temperature=0)
+        both, alone = scored.choices
+        assert both.logprobs.token_logprobs[0] is None and both.logprobs.top_logprobs[0] is None
+        assert len(both.logprobs.tokens) == len(prompt) + len(tokens) + max_tokens and len(alone.logprobs.tokens) == len(prompt) + max_tokens
+        there = both.logprobs.token_logprobs[len(prompt):len(prompt) + len(tokens)]
+        assert all(abs(a - b) < 1e-4 for a, b in zip(there, sampled.logprobs.token_logprobs, strict=True)), (there, sampled.logprobs.token_logprobs)
+        assert all(token in top for token, top in zip(both.logprobs.tokens[1:], both.logprobs.top_logprobs[1:]))
+        assert both.text.startswith(PROMPT) and scored.usage.completion_tokens == 2 * max_tokens
+        assert [both.text[at:at + len(token)] for at, token in zip(both.logprobs.text_offset, both.logprobs.tokens)][:len(prompt)] == both.logprobs.tokens[:len(prompt)]
+
+
+def streams_in_a_loop(server):
+    """The client closes each connection as soon as it has read [DONE]."""
+    for _ in range(150):
+        for _ in server.client.completions.create(model="tiny", prompt=PROMPT, max_tokens=2, stream=True):
+            pass
+    request = post({"prompt": PROMPT, "max_tokens": 3, "stream": True}).replace(b"Connection: close\r\n", b"")
+    for _ in range(150):
+        with socket.create_connection(("127.0.0.1", server.port), timeout=40) as connection:
+            connection.sendall(request)
+            out = b""
+            while b"[DONE]" not in out:
+                piece = connection.recv(65536)
+                assert piece, out
+                out += piece
+
+
+def small_cache():
+    """Without max_tokens a chat gets what the cache holds."""
+    with Served("--kv-cache-mb", "1", name="org/model x") as server:
+        assert server.client.models.retrieve("org/model x").id == "org/model x"
+        before = time.time()
+        chat = server.client.chat.completions.create(model="org/model x", messages=[{"role": "user", "content": "7+5-3=?"}], temperature=0)
+        assert chat.choices[0].message.content and before - 1 <= chat.created <= time.time() + 1
+
+
 def chats(server):
     client = server.client
     messages = [{"role": "system", "content": "x"}, {"role": "user", "content": "7+5-3=?"}]
@@ -186,7 +228,10 @@ def wrong_requests(server):
     fails(400, lambda: create(prompt=[[1, 10**6]]), "token ids")
     fails(400, lambda: create(prompt=""), "at least one token")
     fails(400, lambda: create(prompt={"a": 1}), "prompt")
-    fails(400, lambda: create(echo=True), "not supported")
+    fails(400, lambda: create(echo=True, stream=True), "not supported")
+    fails(400, lambda: create(suffix="x"), "not supported")
+    fails(400, lambda: create(max_tokens=0), "echo")
+    fails(400, lambda: create(temperature=1e-39), "temperature")
     fails(400, lambda: create(extra_body={"max_token": 3}), "did you mean 'max_tokens'")
     fails(400, lambda: create(stop=[""]), "stop")
     fails(400, lambda: create(stream=True, stream_options={"include_usage": 1}), "stream_options.include_usage: expected true or false")
@@ -196,7 +241,8 @@ def wrong_requests(server):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         connection.request(method, target)
         assert connection.getresponse().status == status, target
-    for body in (b"{", b"[]", b"\xff\xfe", b"null", b'{"prompt": "\\ud800"}', b"[" * 100000):
+    deep = b'{"prompt": ' + b"[" * 60000 + b"]" * 60000 + b"}"
+    for body in (b"{", b"[]", b"\xff\xfe", b"null", b'{"prompt": "\\ud800"}', b"[" * 100000, deep):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
         connection.request("POST", "/v1/completions", body)
         answer = connection.getresponse()
@@ -265,7 +311,9 @@ def graceful_stop():
 
 with Served("--max-body-mb", "1") as running:
     completions(running)
+    evaluation(running)
     chats(running)
+    streams_in_a_loop(running)
     ponder_as_client(running)
     samples_for_training(running)
     wrong_requests(running)
@@ -273,4 +321,5 @@ with Served("--max-body-mb", "1") as running:
 assert running.status == 0
 overload_and_keys()
 graceful_stop()
+small_cache()
 print("all claims hold")
