@@ -14,6 +14,7 @@ namespace ponder::core {
 namespace {
 
 constexpr auto kPauseMax = std::chrono::seconds(30);
+constexpr auto kPollTime = std::chrono::milliseconds(200);
 constexpr size_t kAnswerBytesMax = size_t{1} << 30;
 
 size_t append(char* data, size_t size, size_t count, void* into) {
@@ -21,6 +22,24 @@ size_t append(char* data, size_t size, size_t count, void* into) {
   if (text.size() + size * count > kAnswerBytesMax) return 0;
   text.append(data, size * count);
   return size * count;
+}
+
+// libcurl asks several times while data comes, and about once a second while none does.
+int goes_on(void* options, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+  const auto& cancelled = static_cast<const ClientOptions*>(options)->cancelled;
+  return cancelled && cancelled() ? 1 : 0;
+}
+
+// False where `cancelled` has come before `time` was over.
+bool pause_for(std::chrono::milliseconds time, const ClientOptions& options) {
+  const auto end = std::chrono::steady_clock::now() + time;
+  while (!options.cancelled || !options.cancelled()) {
+    const auto left = end - std::chrono::steady_clock::now();
+    if (left <= left.zero()) return true;
+    std::this_thread::sleep_for(
+        options.cancelled ? std::min<std::chrono::nanoseconds>(left, kPollTime) : left);
+  }
+  return false;
 }
 
 // The server's own words: OpenAI's {"error": {"message"}}, FastAPI's {"detail"}, or the body's
@@ -71,6 +90,9 @@ HttpAnswer HttpClient::ask(const std::string& path, const std::string& body) {
   curl_easy_setopt(handle_, CURLOPT_WRITEFUNCTION, append);
   curl_easy_setopt(handle_, CURLOPT_WRITEDATA, &out.body);
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, problem);
+  curl_easy_setopt(handle_, CURLOPT_NOPROGRESS, 0L);
+  curl_easy_setopt(handle_, CURLOPT_XFERINFOFUNCTION, goes_on);
+  curl_easy_setopt(handle_, CURLOPT_XFERINFODATA, &options_);
   const CURLcode code = curl_easy_perform(handle_);
   curl_easy_setopt(handle_, CURLOPT_ERRORBUFFER, nullptr);
   if (code != CURLE_OK) {
@@ -98,8 +120,10 @@ std::string HttpClient::post(const std::string& path, const std::string& body) {
       throw_user("{}: the server refuses the request: {}", address, got.problem);
     problem = got.problem;
     if (i + 1 == options_.tries) break;
-    std::this_thread::sleep_for(std::min<std::chrono::milliseconds>(
-        kPauseMax, std::max<std::chrono::milliseconds>(pause, got.retry_after)));
+    const auto time = std::min<std::chrono::milliseconds>(
+        kPauseMax, std::max<std::chrono::milliseconds>(pause, got.retry_after));
+    if (!pause_for(time, options_))
+      throw_run("{}: stopped while the server did not answer", address);
     pause *= 2;
   }
   throw_run("{}: no answer after {} tries: {}; is the server running?", address, options_.tries,

@@ -3,19 +3,22 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 
 namespace ponder::core {
 
 struct ClientOptions {
-  std::string url;      // "http://127.0.0.1:8000/v1"; paths are added to it
-  std::string api_key;  // empty: none
+  std::string url;           // "http://127.0.0.1:8000/v1"; paths are added to it
+  std::string api_key = {};  // empty: none
   std::chrono::milliseconds connect_timeout{10'000};
   std::chrono::milliseconds timeout{600'000};  // of one try, answer included
   int tries = 5;
   std::chrono::milliseconds backoff{
       500};  // before the second try, then doubled each time, up to 30 s
+  // Asked about once a second, in the thread that waits: true ends the request without another try.
+  std::function<bool()> cancelled = {};
 };
 
 // What came of one request.
@@ -46,7 +49,7 @@ class HttpClient {
 
   // The body of the 200 answer to POST url + path, tried again where that may help (after
   // Retry-After where the server says so). Throws UserError where the server refuses the request
-  // (other 4xx, with its message), RunError where it does not answer in the end.
+  // (other 4xx, with its message), RunError where it does not answer in the end or `cancelled`.
   std::string post(const std::string& path, const std::string& body);
 
  private:

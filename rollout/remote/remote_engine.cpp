@@ -1,6 +1,8 @@
 #include "rollout/remote/remote_engine.h"
 
+#include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -12,39 +14,15 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/stop.h"
+#include "rollout/remote/choice_reader.h"
 
 namespace ponder::rollout::remote {
 namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kIdPrefix = "token_id:";
-
-data::FinishReason reason_of(const json& choice) {
-  const json reason = choice.value("finish_reason", json());
-  if (reason == "stop") return data::FinishReason::kStop;
-  if (reason == "length") return data::FinishReason::kLength;
-  return data::FinishReason::kAborted;
-}
-
-std::vector<float> floats(const json& list) {
-  std::vector<float> out;
-  for (const json& value : list) {
-    if (!value.is_number())
-      core::throw_run("the server's log-probs: expected numbers, found {}", value.dump());
-    out.push_back(value.get<float>());
-  }
-  return out;
-}
-
-json first_choice(const std::string& answer, const std::string& url) {
-  const json body = json::parse(answer, nullptr, false);
-  if (!body.is_object() || !body.contains("choices") || !body["choices"].is_array() ||
-      body["choices"].size() != 1) {
-    core::throw_run("{}: expected an object with one choice, found {}", url, answer.substr(0, 200));
-  }
-  return body["choices"][0];
-}
+constexpr float kBiasMax = 100;  // OpenAI's
 
 // What several threads work off: completions by number, and the server's answers.
 struct Work {
@@ -54,81 +32,53 @@ struct Work {
   std::exception_ptr failure;
   std::atomic<size_t> next{0};
   size_t num_ended = 0;  // threads
+  // When the last answer came: a server that answers may finish the step that a stop interrupts.
+  std::atomic<Clock::time_point> last_answer{Clock::now()};
+  std::atomic<bool> given_up{false};
+
+  std::atomic<Clock::time_point> stop_seen{Clock::time_point::max()};
+
+  // Whether to wait no longer. From any thread.
+  bool over() {
+    if (given_up || !core::stop_requested()) return given_up;
+    const Clock::time_point now = Clock::now();
+    Clock::time_point none = Clock::time_point::max();
+    stop_seen.compare_exchange_strong(none, now);
+    return now - std::max(stop_seen.load(), last_answer.load()) > RemoteEngine::kStopPatience;
+  }
 };
+
+// A rule that a server would leave out without a word.
+void check_sendable(const SampleOptions& options) {
+  const TokenRule& rule = options.rule;
+  if (!rule.bad_words.empty())
+    core::throw_user("bad_words: a server takes no token sequences: leave them out");
+  if (options.keep_sampling_mask || options.keep_routing)
+    core::throw_user("a server does not say how it sampled: no sampling mask and no routing");
+  for (const auto& [id, bias] : rule.logit_bias) {
+    if (!(std::abs(bias) <= kBiasMax))
+      core::throw_user("logit_bias of the token {}: servers take -{} to {}, found {}", id, kBiasMax,
+                       kBiasMax, bias);
+  }
+}
+
+// What is said only where it is asked for, under vLLM's names: some servers refuse keys that they
+// do not know.
+void add_rarer(const SampleOptions& options, json& body) {
+  const TokenRule& rule = options.rule;
+  if (rule.repetition_penalty != 1) body["repetition_penalty"] = rule.repetition_penalty;
+  if (rule.presence_penalty != 0) body["presence_penalty"] = rule.presence_penalty;
+  if (rule.frequency_penalty != 0) body["frequency_penalty"] = rule.frequency_penalty;
+  for (const auto& [id, bias] : rule.logit_bias) body["logit_bias"][std::to_string(id)] = bias;
+  if (options.min_completion_length > 0) body["min_tokens"] = options.min_completion_length;
+  if (!options.stop_token_ids.empty()) body["stop_token_ids"] = options.stop_token_ids;
+  if (options.ignore_eos) body["ignore_eos"] = true;
+}
 
 }  // namespace
 
-int32_t ChoiceReader::id_of(const std::string& text) {
-  if (by_text_.empty()) {
-    for (int32_t id = 0; id < tokenizer_.vocab_size(); ++id) {
-      auto& [known, count] = by_text_[tokenizer_.decode(std::vector<int32_t>{id})];
-      known = id;
-      ++count;
-    }
-  }
-  const auto place = by_text_.find(text);
-  if (place == by_text_.end() || place->second.second != 1) {
-    core::throw_run(
-        "the server gives tokens as texts alone, and '{}' is the text of {} tokens: use a server "
-        "that gives token ids "
-        "(vLLM: return_token_ids)",
-        text, place == by_text_.end() ? 0 : place->second.second);
-  }
-  return place->second.first;
-}
-
-std::vector<int32_t> ChoiceReader::ids_of(const json& choice) {
-  if (choice.contains("token_ids") && choice["token_ids"].is_array()) {
-    std::vector<int32_t> ids;
-    for (const json& id : choice["token_ids"]) {
-      if (!id.is_number_integer() || id.get<int64_t>() < 0 ||
-          id.get<int64_t>() >= tokenizer_.vocab_size())
-        core::throw_run(
-            "the server's token id {} is outside the tokenizer's vocabulary of {}: is it the same "
-            "model?",
-            id.dump(), tokenizer_.vocab_size());
-      ids.push_back(id.get<int32_t>());
-    }
-    return ids;
-  }
-  const json logprobs = choice.value("logprobs", json());
-  if (!logprobs.is_object() || !logprobs.contains("tokens") || !logprobs["tokens"].is_array())
-    core::throw_run(
-        "the server gives neither token_ids nor logprobs.tokens: it cannot be used for training");
-  std::vector<int32_t> ids;
-  for (const json& token : logprobs["tokens"]) {
-    if (!token.is_string())
-      core::throw_run("the server's tokens: expected texts, found {}", token.dump());
-    const auto& text = token.get_ref<const std::string&>();
-    ids.push_back(text.starts_with(kIdPrefix)
-                      ? static_cast<int32_t>(std::atoi(text.c_str() + kIdPrefix.size()))
-                      : id_of(text));
-  }
-  return ids;
-}
-
-data::Completion ChoiceReader::read(const json& choice) {
-  if (!choice.is_object() || !choice.contains("text") || !choice["text"].is_string())
-    core::throw_run("the server's choice has no text: {}", choice.dump().substr(0, 200));
-  data::Completion completion;
-  completion.text = choice["text"].get<std::string>();
-  completion.finish_reason = reason_of(choice);
-  completion.token_ids = ids_of(choice);
-  const json logprobs = choice.value("logprobs", json());
-  if (choice.contains("token_logprobs")) {
-    completion.logprobs = floats(choice["token_logprobs"]);
-  } else if (logprobs.is_object() && logprobs.contains("token_logprobs")) {
-    completion.logprobs = floats(logprobs["token_logprobs"]);
-  }
-  if (completion.logprobs.size() != completion.token_ids.size()) {
-    core::throw_run(
-        "the server gives {} tokens and {} log-probs of them: it cannot be used for training",
-        completion.token_ids.size(), completion.logprobs.size());
-  }
-  return completion;
-}
-
-// Which number says "no limit" differs: SGLang refuses 0, llama-cpp-python -1. All take a large one.
+// Which number says "no limit" differs: SGLang refuses 0, llama-cpp-python -1. All take a large
+// one.
 constexpr int64_t kTopKOfAll = int64_t{1} << 30;
 
 RemoteEngine::RemoteEngine(const policy::Tokenizer& tokenizer, const RemoteOptions& options)
@@ -141,6 +91,7 @@ RemoteEngine::RemoteEngine(const policy::Tokenizer& tokenizer, const RemoteOptio
 
 std::string RemoteEngine::request_body(const data::Prompt& prompt, const SampleOptions& options,
                                        size_t sample) const {
+  check_sendable(options);
   const uint64_t seed =
       core::stable_hash(fmt::format("{}:{}#{}:{}", options.seed, prompt.id, options.round, sample));
   json body = {{"max_tokens", options.max_completion_length},
@@ -161,8 +112,7 @@ std::string RemoteEngine::request_body(const data::Prompt& prompt, const SampleO
   }
   if (!options_.model.empty()) body["model"] = options_.model;
   if (!options.stop.empty()) body["stop"] = options.stop;
-  if (options.rule.repetition_penalty != 1)
-    body["repetition_penalty"] = options.rule.repetition_penalty;
+  add_rarer(options, body);
   return body.dump();
 }
 
@@ -175,11 +125,14 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
   Work work;
   const auto ask = [&] {
     try {
-      core::HttpClient client(options_.client);
+      core::ClientOptions own = options_.client;
+      own.cancelled = [&work] { return work.over(); };
+      core::HttpClient client(own);
       for (size_t i = work.next++; i < total; i = work.next++) {
         std::string answer = client.post(
             "/completions", request_body(prompts[i / per_prompt], options, i % per_prompt));
         const std::lock_guard lock(work.mutex);
+        work.last_answer = Clock::now();
         work.answers.emplace_back(i, std::move(answer));
         work.news.notify_one();
       }
@@ -187,6 +140,7 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
       const std::lock_guard lock(work.mutex);
       if (!work.failure) work.failure = std::current_exception();
       work.next = total;  // the others end, too
+      work.given_up = true;
     }
     const std::lock_guard lock(work.mutex);
     ++work.num_ended;
@@ -198,7 +152,7 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
   const size_t num_threads = std::min(total, static_cast<size_t>(options_.concurrency));
   std::vector<std::jthread> threads;
   for (size_t i = 0; i < num_threads; ++i) threads.emplace_back(ask);
-  ChoiceReader reader(tokenizer_);
+  ChoiceReader reader(tokenizer_, options_.client.url);
   try {
     for (std::unique_lock lock(work.mutex);;) {
       work.news.wait(lock, [&] {
@@ -209,7 +163,7 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
       const auto [index, answer] = std::move(work.answers.front());
       work.answers.pop_front();
       lock.unlock();
-      data::Completion completion = reader.read(first_choice(answer, options_.client.url));
+      data::Completion completion = reader.read(reader.first_choice(answer), options);
       completion.policy_version = policy_version;
       if (on_completion) on_completion(index / per_prompt, index % per_prompt, completion);
       groups[index / per_prompt].completions[index % per_prompt] = std::move(completion);
@@ -217,6 +171,7 @@ std::vector<data::Group> RemoteEngine::generate(const std::vector<data::Prompt>&
     }
   } catch (...) {
     work.next = total;
+    work.given_up = true;  // or this would wait for what nobody reads
     throw;
   }
   return groups;
