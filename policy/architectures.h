@@ -29,9 +29,12 @@ void read_mistral(const ConfigKeys& keys, ModelConfig& config);
 void read_qwen2(const ConfigKeys& keys, ModelConfig& config);
 void read_qwen3(const ConfigKeys& keys, ModelConfig& config);
 
-// Parts that several share. Heads: num_key_value_heads and head_dim, `default_head_dim` (0: hidden
-// size over heads) where the key is missing.
-void read_gqa_heads(const ConfigKeys& keys, ModelConfig& config, int64_t default_head_dim = 0);
+// Parts that several share. Heads: num_key_value_heads and head_dim, where the key is missing these
+// (0: as many as heads, hidden size over heads). A num_key_value_heads of null: as many as heads.
+struct GqaDefaults {
+  int64_t num_key_value_heads = 0, head_dim = 0;
+};
+void read_gqa_heads(const ConfigKeys& keys, ModelConfig& config, const GqaDefaults& defaults);
 // Qwen's layer_types, or use_sliding_window with max_window_layers.
 void read_qwen_windows(const ConfigKeys& keys, ModelConfig& config);
 // DeepSeek's latent attention and the sizes of its mixtures.

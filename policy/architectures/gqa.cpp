@@ -9,23 +9,26 @@
 
 namespace ponder::policy {
 
-void read_gqa_heads(const ConfigKeys& keys, ModelConfig& config, int64_t default_head_dim) {
+void read_gqa_heads(const ConfigKeys& keys, ModelConfig& config, const GqaDefaults& defaults) {
   const int64_t heads = config.num_attention_heads;
   GqaConfig& gqa = config.gqa;
   config.attention = AttentionKind::kGqa;
   config.first_k_dense_replace = config.num_hidden_layers;
-  gqa.num_key_value_heads = keys.integer("num_key_value_heads", 1, heads);
+  const bool missing = !keys.mentions("num_key_value_heads") && defaults.num_key_value_heads > 0;
+  gqa.num_key_value_heads =
+      keys.integer("num_key_value_heads", 1, missing ? defaults.num_key_value_heads : heads);
   keys.require(heads % gqa.num_key_value_heads == 0,
                fmt::format("num_attention_heads {} is no multiple of num_key_value_heads {}", heads,
                            gqa.num_key_value_heads));
-  if (!keys.has("head_dim") && default_head_dim == 0) {
+  int64_t head_dim = defaults.head_dim;
+  if (!keys.has("head_dim") && head_dim == 0) {
     keys.require(
         config.hidden_size % heads == 0,
         fmt::format("hidden_size {} is no multiple of num_attention_heads {}: say head_dim",
                     config.hidden_size, heads));
-    default_head_dim = config.hidden_size / heads;
+    head_dim = config.hidden_size / heads;
   }
-  gqa.head_dim = keys.integer("head_dim", 2, default_head_dim);
+  gqa.head_dim = keys.integer("head_dim", 2, head_dim);
   keys.require(gqa.head_dim % 2 == 0,
                fmt::format("head_dim: expected an even number, found {}", gqa.head_dim));
 }

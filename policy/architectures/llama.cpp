@@ -6,7 +6,7 @@
 namespace ponder::policy {
 
 void read_llama(const ConfigKeys& keys, ModelConfig& config) {
-  read_gqa_heads(keys, config);
+  read_gqa_heads(keys, config, {});
   config.gqa.qkv_bias = config.gqa.output_bias = keys.boolean("attention_bias", false);
   config.mlp_bias = keys.boolean("mlp_bias", false);
 }

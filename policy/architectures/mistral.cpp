@@ -6,7 +6,7 @@
 namespace ponder::policy {
 
 void read_mistral(const ConfigKeys& keys, ModelConfig& config) {
-  read_gqa_heads(keys, config);
+  read_gqa_heads(keys, config, {.num_key_value_heads = 8});
   if (!keys.has("sliding_window") && keys.mentions("sliding_window")) return;
   config.sliding_windows.assign(config.num_hidden_layers, keys.integer("sliding_window", 1, 4096));
 }

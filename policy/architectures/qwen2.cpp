@@ -5,7 +5,7 @@
 namespace ponder::policy {
 
 void read_qwen2(const ConfigKeys& keys, ModelConfig& config) {
-  read_gqa_heads(keys, config);
+  read_gqa_heads(keys, config, {.num_key_value_heads = 32});
   config.gqa.qkv_bias = true;
   read_qwen_windows(keys, config);
 }

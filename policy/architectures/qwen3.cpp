@@ -6,7 +6,7 @@
 namespace ponder::policy {
 
 void read_qwen3(const ConfigKeys& keys, ModelConfig& config) {
-  read_gqa_heads(keys, config, /*default_head_dim=*/128);
+  read_gqa_heads(keys, config, {.num_key_value_heads = 32, .head_dim = 128});
   config.gqa.qkv_bias = config.gqa.output_bias = keys.boolean("attention_bias", false);
   config.gqa.qk_norm = true;
   read_qwen_windows(keys, config);

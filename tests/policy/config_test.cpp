@@ -144,6 +144,19 @@ TEST(ParseConfig, TakesTransformersDefaultsWhereKeysAreMissing) {
   EXPECT_EQ(parse_config(dense_text("llama", R"(, "num_key_value_heads": null)"), "c")
                 .gqa.num_key_value_heads,
             4);
+  // MistralConfig's, Qwen2Config's and Qwen3Config's; LlamaConfig's is as many as heads.
+  const auto heads = [](const char* model_type, bool is_null) {
+    auto object = nlohmann::json::parse(dense_text(model_type, R"(, "head_dim": 8)"));
+    object["num_attention_heads"] = 64;
+    object.erase("num_key_value_heads");
+    if (is_null) object["num_key_value_heads"] = nullptr;
+    return parse_config(object.dump(), "c").gqa.num_key_value_heads;
+  };
+  EXPECT_EQ(heads("llama", false), 64);
+  EXPECT_EQ(heads("mistral", false), 8);
+  EXPECT_EQ(heads("qwen2", false), 32);
+  EXPECT_EQ(heads("qwen3", false), 32);
+  EXPECT_EQ(heads("mistral", true), 64);
   EXPECT_EQ(parse_config(dense_text("llama", ""), "c").gqa.head_dim, 8);
   EXPECT_EQ(parse_config(dense_text("qwen3", ""), "c").gqa.head_dim, 128);
   EXPECT_TRUE(parse_config(dense_text("qwen2", ""), "c").gqa.qkv_bias);
