@@ -20,7 +20,7 @@ test: setup oracle  ## build and run the tests
 	@tools/build
 	@tools/run-tests release
 
-test-slow: oracle  ## the tests that take longer (the demo with three seeds, soak, torchrun and Slurm, Parquet, llama.cpp's server)
+test-slow: oracle  ## the tests that take longer (the demo with three seeds, tokenizers, soak, torchrun and Slurm, Parquet, llama.cpp's server)
 	@tools/setup slow
 	@tools/llama-server
 	@tools/parquet
