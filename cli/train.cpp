@@ -80,7 +80,7 @@ void add_train(CLI::App& app, int& status) {
       "Example:\n  ponder train recipes/r1_zero_tiny.toml grpo.max_steps=20 --run runs/short\n"
       "  ponder train recipes/r1_zero_tiny.toml --workers 2\n"
       "  torchrun --no-python --nproc-per-node 2 ponder train recipes/r1_zero_tiny.toml\n"
-      "  srun -n2 ponder train recipes/r1_zero_tiny.toml\n"
+      "  srun -n2 --kill-on-bad-exit=1 ponder train recipes/r1_zero_tiny.toml\n"
       "  torchrun --no-python --nproc-per-node 8 ponder train RECIPE.toml --device cuda");
   verb->callback([request, seed, device, dump, workers, &status] {
     if (!dump->empty()) {
@@ -95,6 +95,7 @@ void add_train(CLI::App& app, int& status) {
       status = train_on_workers(*request, *workers);
       return;
     }
+    request->check_workers = *workers;
     const int signal = recipes::train(*request, stdout);
     status = signal == 0 ? 0 : 128 + signal;
   });

@@ -65,6 +65,26 @@ void check_batch_arithmetic(const GrpoRecipe& recipe, int64_t num_prompts) {
   }
 }
 
+std::string worker_shares(const GrpoRecipe& recipe, int workers) {
+  if (workers == 1) return "";
+  const GrpoOptions& o = recipe.grpo;
+  const int64_t prompts = o.prompts_per_step, least = prompts / workers,
+                most = (prompts + workers - 1) / workers;
+  const std::string completions = plural(o.num_generations, "completion", "completions");
+  if (least == most) {
+    return fmt::format("{} workers: {} x {} = {} sequences each", workers,
+                       plural(least, "prompt", "prompts"), completions,
+                       grouped(least * o.num_generations));
+  }
+  const std::string even = least == 0 ? fmt::format("{}", workers)
+                                      : fmt::format("{} or {}", least * workers, most * workers);
+  return fmt::format(
+      "{} workers: {} or {} x {} each, the others wait for those with more: even with {} workers, "
+      "or grpo.prompts_per_step = {}",
+      workers, grouped(least), plural(most, "prompt", "prompts"), completions,
+      nearest_divisors(prompts, workers), even);
+}
+
 std::string batch_arithmetic(const GrpoRecipe& recipe, int64_t num_prompts) {
   const GrpoOptions& o = recipe.grpo;
   const int64_t sequences = o.prompts_per_step * o.num_generations,

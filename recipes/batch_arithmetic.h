@@ -19,4 +19,8 @@ void check_batch_arithmetic(const GrpoRecipe& recipe, int64_t num_prompts);
 // 40 steps: 80 updates, 640 prompts, 10,240 completions of at most 80 tokens"
 std::string batch_arithmetic(const GrpoRecipe& recipe, int64_t num_prompts);
 
+// What each worker samples and trains of it: "4 workers: 4 prompts x 16 completions = 64 sequences
+// each". Where they get unequal shares, the nearest numbers that would be equal. Empty for one.
+std::string worker_shares(const GrpoRecipe& recipe, int workers);
+
 }  // namespace ponder::recipes

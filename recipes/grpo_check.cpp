@@ -44,7 +44,7 @@ double activation_bytes_per_token(const policy::Model& model) {
 }
 
 MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
-                               const Lengths& lengths, double activation_bytes) {
+                               const Lengths& lengths, double activation_bytes, int workers) {
   const GrpoOptions& o = recipe.grpo;
   int64_t trained = 0;
   for (const policy::Parameter& p : trainee.model.parameters()) {
@@ -52,7 +52,6 @@ MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
   }
   for (const auto& adapter : trainee.model.adapters())
     trained += adapter->a.numel() + adapter->b.numel();
-  const int64_t workers = trainee.group.size();
   const int64_t prompts = (o.prompts_per_step + workers - 1) / workers;
   const int64_t sequences = prompts * o.num_generations;
   const int64_t longest = std::min<int64_t>(lengths.prompt + lengths.completion,
@@ -88,29 +87,30 @@ int64_t mean_length(const data::Group& group) {
 }
 
 void print_memory(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
-                  std::FILE* out) {
+                  int workers, std::FILE* out) {
   const double activation_bytes = activation_bytes_per_token(trainee.model);
+  const std::string each = workers > 1 ? fmt::format(" of each of {} workers", workers) : "";
   Lengths lengths{.prompt = static_cast<int64_t>(group.prompt.token_ids.size()),
                   .completion = mean_length(group)};
-  const MemoryForecast m = forecast_memory(recipe, trainee, lengths, activation_bytes);
+  const MemoryForecast m = forecast_memory(recipe, trainee, lengths, activation_bytes, workers);
   fmt::print(out,
-             "memory: about {} at the peak with completions of {} tokens, as this group's are in "
+             "memory{}: about {} at the peak with completions of {} tokens, as this group's are in "
              "the mean: {} now, {} gradients, {} sampler's cache, {} activations\n",
-             bytes_text(m.total()), lengths.completion, bytes_text(m.now), bytes_text(m.gradients),
-             bytes_text(m.cache), bytes_text(m.activations));
+             each, bytes_text(m.total()), lengths.completion, bytes_text(m.now),
+             bytes_text(m.gradients), bytes_text(m.cache), bytes_text(m.activations));
   lengths.completion = recipe.grpo.max_completion_length;
-  const MemoryForecast most = forecast_memory(recipe, trainee, lengths, activation_bytes);
+  const MemoryForecast most = forecast_memory(recipe, trainee, lengths, activation_bytes, workers);
   fmt::print(out,
-             "memory: about {} where all reach {} tokens: {} activations of at most {} tokens "
+             "memory{}: about {} where all reach {} tokens: {} activations of at most {} tokens "
              "(grpo.train_tokens_max)\n",
-             bytes_text(most.total()), lengths.completion, bytes_text(most.activations),
+             each, bytes_text(most.total()), lengths.completion, bytes_text(most.activations),
              core::format_count(static_cast<double>(recipe.grpo.train_tokens_max)));
 }
 
 }  // namespace
 
 void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
-                 std::FILE* out) {
+                 int workers, std::FILE* out) {
   std::string stops;
   for (const int64_t id : trainee.model.config().eos_token_ids) {
     stops += fmt::format("{}{} {}", stops.empty() ? "" : ", ", id,
@@ -127,7 +127,7 @@ void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::G
                "model: is eos_token_id in its generation_config.json right?\n",
                *eos, shown(trainee.tokenizer.id_to_token(*eos)));
   }
-  print_memory(recipe, trainee, group, out);
+  print_memory(recipe, trainee, group, workers, out);
   const int64_t token = trainee.engine.cache_bytes_per_token(),
                 plain = trainee.engine.plain_attention_bytes_per_token();
   fmt::print(out,

@@ -32,15 +32,16 @@ struct Lengths {
 // Bytes that a forward pass leaves for the backward pass, a token: measured on made-up tokens.
 double activation_bytes_per_token(const policy::Model& model);
 
-// With prompts and completions of these lengths throughout. REQUIRES: training has not begun, so
-// that what the program holds now has no gradients.
+// Of one of `workers`, with prompts and completions of these lengths throughout. REQUIRES: training
+// has not begun, so that what the program holds now has no gradients.
 MemoryForecast forecast_memory(const GrpoRecipe& recipe, const Trainee& trainee,
-                               const Lengths& lengths, double activation_bytes);
+                               const Lengths& lengths, double activation_bytes, int workers);
 
 // Model, stop tokens, and the memory with completions as long as `group`'s and as long as they may
-// be; warns where the tokenizer's end-of-sequence token does not stop the model.
+// be, of each of `workers`; warns where the tokenizer's end-of-sequence token does not stop the
+// model.
 void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::Group& group,
-                 std::FILE* out);
+                 int workers, std::FILE* out);
 
 // The prompt as rendered, its tokens' number, and each completion with verdict, parts and
 // advantage.

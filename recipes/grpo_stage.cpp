@@ -75,6 +75,8 @@ class GrpoStage : public Stage {
   std::string plan() const override {
     const int64_t context = trainee_.model.config().max_position_embeddings;
     std::string text = batch_arithmetic(recipe_, prompts_.size()) + "\n";
+    const std::string shares = worker_shares(recipe_, group_.size());
+    if (!shares.empty()) text += shares + "\n";
     if (recipe_.grpo.max_completion_length >= context) {
       text += fmt::format(
           "completions end where prompt and completion fill the model's context of {} tokens\n",
@@ -83,10 +85,12 @@ class GrpoStage : public Stage {
     return text;
   }
 
-  void check(std::FILE* out) override {
+  void check(int workers, std::FILE* out) override {
     fmt::print(out, "{}", plan());
+    const std::string shares = worker_shares(recipe_, workers);
+    if (!shares.empty()) fmt::print(out, "{}\n", shares);
     const std::vector<data::ScoredGroup> group = rollout_.peek([](const std::string&) {});
-    print_model(recipe_, trainee_, group.at(0).group, out);
+    print_model(recipe_, trainee_, group.at(0).group, workers, out);
     print_group(group.at(0), grpo::compute_advantages(group, recipe_.grpo.advantage), out);
   }
 

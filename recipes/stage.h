@@ -45,8 +45,8 @@ class Stage {
   virtual std::string plan() const { return ""; }
 
   // A look at everything that step() would use, without training: prints what a person should see.
-  // Throws UserError for what cannot work.
-  virtual void check(std::FILE*) {}
+  // Throws UserError for what cannot work. The run is meant for `workers`; this one is alone.
+  virtual void check([[maybe_unused]] int workers, std::FILE*) {}
 
   // Step `step` of num_steps(), from 1. A function of the state and of `step` alone. Metrics are
   // the same on all workers but for those that depend on the machine, which are this worker's.

@@ -119,7 +119,7 @@ namespace {
 
 void check(const Loaded& recipe, const TrainRequest& request, std::FILE* out) {
   distributed::Group alone = distributed::Group::alone();
-  recipe.make(alone)->check(out);
+  recipe.make(alone)->check(request.check_workers, out);
   fmt::print(out, "{}: the recipe, its model and its data are in order\n", request.recipe.string());
 }
 

@@ -17,6 +17,7 @@ struct TrainRequest {
   std::optional<int64_t>
       stop_at_step;  // --max-steps: end there as Ctrl-C would; the recipe's schedules do not change
   bool check_only = false;  // read everything, train nothing
+  int check_workers = 1;    // for so many workers
   // Of several workers: how long one waits for the slowest.
   double timeout_s = 1800;
 };

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "core/timer.h"
 #include "tests/support/worker_run.h"
 
 namespace ponder {
@@ -107,6 +108,31 @@ TEST(Mpirun, StartsTheWorkers) {
   EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(undisturbed(folder, {})));
 }
 
+// Rank 1 is paused; the other names it soon after the deadline, and the launcher ends what is left
+// within `grace_s` more.
+void expect_paused_job_ends(std::vector<std::string> words, const fs::path& run,
+                            const std::string& rank_one, double grace_s) {
+  append(words, worker_run(run, {"--worker-timeout", "3", "grpo.max_steps=400"}));
+  test::Process job(words);
+  ASSERT_TRUE(test::wait_for_steps(run, 1)) << job.err();
+  const core::Stopwatch watch;
+  const int paused = process_with(run, rank_one);
+  ASSERT_NE(paused, 0);
+  ::kill(paused, SIGSTOP);
+  EXPECT_NE(job.wait(), 0);
+  EXPECT_LT(watch.seconds(), 3 + 10 + grace_s);
+  EXPECT_THAT(job.err(), HasSubstr("rank 1 is missing (dead, paused or cut off)"));
+  for (int i = 0; i < 100 && !test::processes_of(run).empty(); ++i) ::usleep(50'000);
+  EXPECT_THAT(test::processes_of(run), IsEmpty());
+}
+
+TEST(Mpirun, APausedWorkerEndsTheJobSoonAfterTheDeadline) {
+  if (test::run({"sh", "-c", "command -v mpirun"}).status != 0)
+    GTEST_SKIP() << "needs the package openmpi-bin";
+  const test::TempDir folder;
+  expect_paused_job_ends(mpirun_of_two(), folder.path() / "paused", "OMPI_COMM_WORLD_RANK=1", 10);
+}
+
 TEST(Mpirun, RewardsInTheSandboxWorkInItsWorkers) {
   if (test::run({"sh", "-c", "command -v mpirun"}).status != 0)
     GTEST_SKIP() << "needs the package openmpi-bin";
@@ -154,6 +180,12 @@ TEST_F(Slurm, RewardsInTheSandboxWorkInItsTasks) {
   expect_sandboxed_rewards({"srun", "-n2"}, *folder_);
 }
 
+// slurm_up.sh's KillWait is 20 s.
+TEST_F(Slurm, APausedTaskEndsTheStepWithinKillWait) {
+  expect_paused_job_ends({"srun", "-n2", "--kill-on-bad-exit=1"}, folder_->path() / "paused",
+                         "SLURM_PROCID=1", 25);
+}
+
 // A job of low priority gives way to another, and comes back. The script is that of
 // docs/WORKERS.md.
 TEST_F(Slurm, APreemptedJobSavesIsRequeuedAndGoesOnWithTheSameBits) {
@@ -163,7 +195,7 @@ TEST_F(Slurm, APreemptedJobSavesIsRequeuedAndGoesOnWithTheSameBits) {
   std::string words;
   for (const std::string& word : worker_run(run, steps)) words += " '" + word + "'";
   std::ofstream(script)
-      << "#!/bin/bash\nsrun -n2" << words
+      << "#!/bin/bash\nsrun -n2 --kill-on-bad-exit=1" << words
       << "\nstatus=$?\n[ $status = 143 ] && exec scontrol requeue $SLURM_JOB_ID\nexit $status\n";
   const test::Outcome job = test::run({"sbatch", "--parsable", "--requeue", "--open-mode=append",
                                        "-plow", "-n2", "-o" + out.string(), script.string()});

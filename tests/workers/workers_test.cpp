@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 std::vector<std::string> words(const fs::path& run, int workers,
                                std::vector<std::string> more = {}) {
@@ -175,6 +176,30 @@ TEST_F(Workers, ASignalWhileLoadingEndsTheJobAsOneLaterDoes) {
   }
 }
 
+// An evaluation is due after each step, a checkpoint after none.
+TEST_F(Workers, AStopCutsOffSamplingAndEvaluationsAndTheRunGoesOnWithTheSameBits) {
+  const std::vector<std::string> steps = {"grpo.max_steps=3", "grpo.prompts_per_step=16",
+                                          "eval.num_prompts=64", "eval.eval_steps=1",
+                                          "save.save_steps=100"};
+  ASSERT_EQ(test::run(words(other("uncut"), 2, steps)).status, 0);
+  const fs::path run = other("cut");
+  // Stopped again and again: at the start, in steps, in evaluations.
+  int status = 128 + SIGTERM, starts = 0;
+  for (; status == 128 + SIGTERM && starts < 60; ++starts) {
+    test::Process job(words(run, 2, steps));
+    for (int i = 0; i < 6000 && processes_of(run).size() < 3; ++i) ::usleep(1000);
+    ::usleep(static_cast<useconds_t>(600 + 150 * (starts % 7)) * 1000);
+    job.send(SIGTERM);
+    status = job.wait();
+    EXPECT_EQ(job.err(), "");
+  }
+  EXPECT_EQ(status, 0);
+  EXPECT_GT(starts, 1);
+  EXPECT_EQ(test::stable_metrics(run), test::stable_metrics(other("uncut")));
+  EXPECT_EQ(test::read_text(run / "checkpoints/3/model.safetensors"),
+            test::read_text(other("uncut") / "checkpoints/3/model.safetensors"));
+}
+
 TEST_F(Workers, ATerminatedJobSavesFirstAndGoesOn) {
   const fs::path run = other("terminated");
   test::Process job(words(run, 2));
@@ -262,6 +287,19 @@ TEST_F(Workers, BenchStepTellsCommunicationApart) {
   EXPECT_GE(communication.at("share_hidden"), 0);
   EXPECT_LE(communication.at("share_hidden"), 1);
   EXPECT_GT(communication.at("bytes"), 1e5);
+}
+
+TEST_F(Workers, CheckAndStartSayWhatEachGets) {
+  const test::Outcome even = test::run(words(other("checked"), 4, {"--check"}));
+  EXPECT_EQ(even.status, 0) << even.err;
+  EXPECT_THAT(even.out, AllOf(HasSubstr("4 workers: 1 prompt x 4 completions = 4 sequences each"),
+                              HasSubstr("memory of each of 4 workers: about ")));
+  const test::Outcome uneven = test::run(words(other("checked"), 3, {"--check"}));
+  EXPECT_THAT(uneven.out, HasSubstr("3 workers: 1 or 2 prompts x 4 completions each"));
+  EXPECT_THAT(uneven.out, HasSubstr("even with 2 or 4 workers, or grpo.prompts_per_step = 3 or 6"));
+  EXPECT_THAT(outcome_->out, Not(HasSubstr(" workers")));
+  const test::Outcome started = test::run(words(other("shares"), 2, {"--max-steps", "1"}));
+  EXPECT_THAT(started.out, HasSubstr("2 workers: 2 prompts x 4 completions = 8 sequences each"));
 }
 
 TEST_F(Workers, MoreWorkersThanGroupsIsFine) {
