@@ -55,7 +55,10 @@ std::vector<data::Prompt> prompts_of(const SampleRequest& request,
     prompts = data::read_prompts(request.prompts);
   }
   if (request.chat) render_chat(request.model, prompts);
-  for (data::Prompt& prompt : prompts) prompt.token_ids = tokenizer.encode(prompt.text);
+  // A chat template writes its own special tokens; a plain text gets the tokenizer's, as in
+  // training.
+  for (data::Prompt& prompt : prompts)
+    prompt.token_ids = tokenizer.encode(prompt.text, !request.chat);
   return prompts;
 }
 

@@ -75,8 +75,10 @@ data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
   Json messages = std::move(problem.messages);
   const bool plain = messages.is_null() && !is_question && options_.system_prompt.empty() &&
                      options_.prompt_template.empty();
+  // Plain text gets what the tokenizer puts around a text (a BOS token), as in transformers and
+  // TRL; a chat template writes its own.
   if (plain) {
-    prompt.token_ids = tokenizer_.encode(prompt.text);
+    prompt.token_ids = tokenizer_.encode(prompt.text, true);
     return prompt;
   }
   const bool conversation = !messages.is_null();
@@ -90,7 +92,7 @@ data::Prompt Renderer::render(data::Problem problem, bool is_question) const {
   if (conversation) prompt.columns["prompt"] = messages;
   if (!options_.prompt_template.empty() || (!chat_ && is_question)) {
     prompt.text = fill_template(messages);
-    prompt.token_ids = tokenizer_.encode(prompt.text);
+    prompt.token_ids = tokenizer_.encode(prompt.text, true);
     return prompt;
   }
   if (!chat_) {

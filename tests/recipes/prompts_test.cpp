@@ -1,6 +1,7 @@
 #include "recipes/prompts.h"
 
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include <gmock/gmock.h>
@@ -153,6 +154,33 @@ TEST(Renderer, PutsPromptsAsTheRecipeSays) {
     EXPECT_EQ(prompt.text, c.want);
     EXPECT_EQ(prompt.token_ids, tokenizer().encode(c.want));
   }
+}
+
+// As transformers' tokenizer(text), which TRL gives plain prompts to; templates of chats write
+// their own.
+TEST(Renderer, PlainTextGetsTheTokenizersSpecialTokensAndAChatNone) {
+  const test::TempDir folder;
+  nlohmann::json json =
+      nlohmann::json::parse(std::ifstream(std::string(kBase) + "/tokenizer.json"));
+  json["post_processor"] = nlohmann::json::parse(
+      R"({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|begin_of_text|>",)"
+      R"( "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [{"Sequence": {"id":)"
+      R"( "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens":)"
+      R"( {"<|begin_of_text|>": {"id": "<|begin_of_text|>", "ids": [0], "tokens":)"
+      R"( ["<|begin_of_text|>"]}}})");
+  std::ofstream(folder.path() / "tokenizer.json") << json;
+  const policy::Tokenizer with_bos = policy::Tokenizer::from_folder(folder.path());
+  data::Problem problem;
+  problem.prompt.text = "1+2=?";
+  const auto first = [&](const DatasetOptions& options, const RenderChat& chat) {
+    return Renderer(options, with_bos, chat).render(problem, false).token_ids.at(0);
+  };
+  DatasetOptions filled, chatted;
+  filled.prompt_template = "Q: {prompt}";
+  chatted.system_prompt = "brief";
+  EXPECT_EQ(first({}, {}), 0);
+  EXPECT_EQ(first(filled, {}), 0);
+  EXPECT_NE(first(chatted, [](const data::Json&) { return "<think>"; }), 0);
 }
 
 TEST(Renderer, SaysWhatIsMissing) {
