@@ -40,7 +40,7 @@ struct GrpoOptions {
   int64_t train_tokens_max = 8192;   // tokens in one forward and backward; memory, not results
   bool mask_truncated_completions = false;
   bool freeze_router = true;        // the experts' balance bias and gate stay as they are
-  policy::BalanceWeights aux_loss;  // of the losses that balance experts, with a free router
+  policy::BalanceWeights aux_loss = {};  // of the losses that balance experts, with a free router
   // The reference policy, refreshed every so many updates: ref = alpha pi + (1 - alpha) ref.
   // Alpha 1 copies, as R1 does every 400 updates.
   bool sync_ref_model = false;
