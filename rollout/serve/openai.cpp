@@ -157,6 +157,17 @@ void read_bias(Fields& fields, const Served& served, TokenRule& rule) {
   }
 }
 
+// vLLM's: texts that are never written, at a text's start or behind a space.
+void read_bad_words(Fields& fields, const Served& served, TokenRule& rule) {
+  for (const std::string& word : texts(fields.take("bad_words"), "bad_words")) {
+    if (word.empty()) refuse("bad_words", "an empty word would forbid every token");
+    for (const char* before : {"", " "}) {
+      const std::vector<int32_t> tokens = served.tokenizer.encode(before + word);
+      if (!tokens.empty()) rule.bad_words.push_back(tokens);
+    }
+  }
+}
+
 // What both kinds of request share.
 void read_common(Fields& fields, const Served& served, uint64_t seed, ApiRequest& request) {
   const Json model = fields.take("model");
@@ -181,6 +192,7 @@ void read_common(Fields& fields, const Served& served, uint64_t seed, ApiRequest
   rule.presence_penalty = fields.number("presence_penalty", 0, -2, 2);
   rule.frequency_penalty = fields.number("frequency_penalty", 0, -2, 2);
   read_bias(fields, served, rule);
+  read_bad_words(fields, served, rule);
   read_stops(fields, served, options);
   options.num_generations = fields.integer("n", 1, served.sequences_max).value_or(1);
   options.min_completion_length = fields.integer("min_tokens", 0, served.context).value_or(0);

@@ -273,7 +273,7 @@ TEST(ShippedRecipes, R1ZerosArithmeticIsThePapers) {
       {test::kPonder, "train", "recipes/r1_zero.toml", "--check", "--run", folder.path() / "run",
        "training.device=cpu", "training.bf16=false", "optimizer.adam_moments_dtype=float32",
        "model_name_or_path=examples/tiny-v3-base", "dataset.name=arithmetic",
-       "dataset.prompt_template=User: {prompt}\nAssistant:", "eval.dataset=arithmetic",
+       "dataset.prompt_template=User: {prompt} Assistant:", "eval.dataset=arithmetic",
        "grpo.max_completion_length=16", "eval.max_completion_length=16"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_THAT(outcome.out, HasSubstr("512 prompts x 16 completions = 8,192 sequences; 1 pass x 16 "

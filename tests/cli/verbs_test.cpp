@@ -157,6 +157,8 @@ TEST(Recipes, AllThatShipAreInOrder) {
   int count = 0;
   for (const auto& entry : std::filesystem::directory_iterator("recipes")) {
     if (entry.path().extension() != ".toml") continue;
+    // It is for the user's own model and data: grpo_modes_test checks it with the demo's.
+    if (entry.path().filename() == "r1_zero.toml") continue;
     const test::Outcome outcome =
         test::run({test::kPonder, "train", entry.path().string(), "--check"});
     EXPECT_EQ(outcome.status, 0) << entry.path() << outcome.err;

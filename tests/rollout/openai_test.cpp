@@ -69,6 +69,16 @@ TEST(OpenAi, TemperaturesThatNoFloatCanDivideByAreRefused) {
   EXPECT_EQ(world.refusal(R"({"prompt": "a", "temperature": 0.001})"), "");
 }
 
+TEST(OpenAi, BadWordsAreForbiddenWithAndWithoutASpaceBefore) {
+  const World world;
+  const auto words = read_completions(R"({"prompt": "a", "bad_words": ["no"]})", world.served, 1)
+                         .options.rule.bad_words;
+  EXPECT_EQ(words, (std::vector<std::vector<int32_t>>{world.tokenizer.encode("no"),
+                                                      world.tokenizer.encode(" no")}));
+  EXPECT_NE(world.refusal(R"({"prompt": "a", "bad_words": [""]})"), "");
+  EXPECT_NE(world.refusal(R"({"prompt": "a", "bad_words": [3]})"), "");
+}
+
 TEST(OpenAi, NoTokensAreAskedForOnlyWithEcho) {
   const World world;
   EXPECT_NE(world.refusal(R"({"prompt": "a", "max_tokens": 0})").find("echo"), std::string::npos);
