@@ -83,6 +83,12 @@ Diagnosis missing_workers(const Notices& first, const Notices& second, int own_r
     out.text += (out.text.empty() ? "" : "; ") + sentence;
     if (rank == 0 && (!second[0] || second[0]->error.empty())) out.root_silent = true;
   };
+  // One that says why it gave up took the others with it: what they last wrote is older.
+  for (size_t r = 0; r < second.size(); ++r) {
+    if (static_cast<int>(r) != own_rank && second[r] && !second[r]->error.empty())
+      add(r, fault(r, first, second));
+  }
+  if (!out.text.empty()) return out;
   for (size_t r = 0; r < second.size(); ++r) {
     if (static_cast<int>(r) == own_rank) continue;
     const std::string sentence = fault(r, first, second);
