@@ -217,19 +217,9 @@ at::Tensor run_logits(Pass<T>& pass, const at::Tensor& hidden, const at::Tensor&
   pass.scratch.resize(std::max<size_t>(pass.scratch.size(), threads));
   decode::run_team(threads, [&](const Team& team) {
     const Span share = team.share(vocabulary, decode::kPanelColumns);
-    const T* w = decode::data_of<T>(weight);
-    if (pass.int8 == nullptr) {
-      pass.k.linear(inputs.data(), rows, w, depth, y, vocabulary, share.begin, share.end);
-      return;
-    }
     const auto operand = decode::make_operand(team, pass, inputs.data(), rows, depth);
-    float* panel = pass.scratch[team.thread].panel.reserve(rows * decode::kPanelColumns);
-    for (int64_t begin = share.begin; begin < share.end; begin += decode::kPanelColumns) {
-      const int64_t count = std::min(decode::kPanelColumns, share.end - begin);
-      decode::multiply(team, pass, operand, w, begin, count, panel);
-      for (int64_t r = 0; r < rows; ++r)
-        std::copy_n(panel + r * decode::kPanelColumns, count, y + r * vocabulary + begin);
-    }
+    decode::multiply(pass, operand, decode::data_of<T>(weight), share.begin,
+                     share.end - share.begin, y + share.begin, vocabulary);
   });
   return out;
 }

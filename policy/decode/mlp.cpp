@@ -26,11 +26,11 @@ void activate(const Team& team, Pass<T>& pass, const Mlp& mlp, const T* const* i
     }
   };
   const Operand<T> operand = make_operand(team, pass, inputs, num_inputs, depth);
-  const Span share = team.share(columns, 8);
+  const Span share = team.share(columns, kColumnGrain);
   for (int64_t begin = share.begin; begin < share.end; begin += kPanelColumns) {
     const int64_t count = std::min(kPanelColumns, share.end - begin);
-    multiply(team, pass, operand, data_of<T>(gate), begin, count, g);
-    multiply(team, pass, operand, data_of<T>(up), begin, count, u);
+    multiply(pass, operand, data_of<T>(gate), begin, count, g);
+    multiply(pass, operand, data_of<T>(up), begin, count, u);
     bias(mlp.gate_proj, begin, count, g);
     bias(mlp.up_proj, begin, count, u);
     for (int64_t r = 0; r < num_inputs; ++r)

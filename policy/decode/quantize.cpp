@@ -11,9 +11,11 @@ namespace {
 void add(const at::Tensor& weight, Int8Weights& out) {
   Int8Weight& q = out[weight.const_data_ptr()];
   const int64_t rows = weight.size(0), depth = weight.size(1);
-  q.values.resize(rows * depth);
-  q.scales.resize(rows);
-  q.corrections.resize(rows);
+  q.depth = kernels::int8_depth(depth);
+  const int64_t columns =
+      (rows + kernels::kInt8Columns - 1) / kernels::kInt8Columns * kernels::kInt8Columns;
+  q.values.resize(columns * q.depth, 128);
+  q.scales.resize(columns);
   at::parallel_for(0, rows, 64, [&](int64_t begin, int64_t end) {
     const at::NoGradGuard no_grad;
     const at::Tensor part = weight.narrow(0, begin, end - begin).to(at::kFloat).contiguous();
@@ -22,13 +24,10 @@ void add(const at::Tensor& weight, Int8Weights& out) {
       float peak = 0;
       for (int64_t d = 0; d < depth; ++d) peak = std::max(peak, std::abs(w[d]));
       q.scales[r] = peak > 0 ? peak / 127 : 1;
-      int32_t sum = 0;
       for (int64_t d = 0; d < depth; ++d) {
-        const auto value = static_cast<int8_t>(std::lround(w[d] / q.scales[r]));
-        q.values[r * depth + d] = value;
-        sum += value;
+        q.values[kernels::int8_place(r, d, q.depth)] =
+            static_cast<uint8_t>(std::lround(w[d] / q.scales[r]) + 128);
       }
-      q.corrections[r] = 128 * sum;
     }
   });
 }

@@ -7,7 +7,7 @@
 namespace ponder::policy::decode {
 
 // Every linear map of every layer but those that attention folds into its queries, and the output
-// weight; each row rounded to multiples of max |row| / 127.
+// weight; what one output takes rounded to multiples of its greatest magnitude / 127.
 Int8Weights quantize(const Model& model);
 
 }  // namespace ponder::policy::decode

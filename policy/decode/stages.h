@@ -55,6 +55,8 @@ struct Rows {
 
 // Columns of one product whose float32 results stand in a thread's scratch at once.
 constexpr int64_t kPanelColumns = 64;
+// Columns are shared between threads in whole blocks of the weights in 8 bits.
+constexpr int64_t kColumnGrain = kernels::kInt8Columns;
 
 template <typename T>
 const kernels::TypedTable<T>& typed(const kernels::Table& table) {
@@ -71,11 +73,11 @@ const T* data_of(const at::Tensor& tensor) {
   return static_cast<const T*>(tensor.const_data_ptr());
 }
 
-// A weight in 8 bits: row j is values[j] times scales[j].
+// A weight in 8 bits, as linear_int8 takes it.
 struct Int8Weight {
-  std::vector<int8_t> values;        // [out, in]
-  std::vector<float> scales;         // [out]
-  std::vector<int32_t> corrections;  // [out]: 128 times the sum of the row's values
+  int64_t depth;                // kernels::int8_depth(in)
+  std::vector<uint8_t> values;  // at kernels::int8_place(out, in, depth)
+  std::vector<float> scales;    // [out], rounded up to whole blocks
 };
 using Int8Weights = std::unordered_map<const void*, Int8Weight>;  // by the weight's data
 
@@ -95,7 +97,7 @@ struct Pass {
   // Of each thread: float32 results of one panel, and attention's scores.
   struct Scratch {
     Buffer<float> panel, panel2, scores, heads, row_scales;
-    Buffer<uint8_t> bytes;
+    Buffer<int8_t> bytes;
     Buffer<int32_t> sums;
   };
   std::vector<Scratch> scratch;
@@ -123,8 +125,7 @@ template <typename T>
 struct Operand {
   const T* const* rows;
   int64_t count, depth;
-  std::vector<const uint8_t*> bytes = {};
-  const float* scales = nullptr;
+  std::vector<kernels::Int8Row> bytes = {};
 };
 
 template <typename T>
@@ -133,35 +134,29 @@ Operand<T> make_operand(const Team& team, Pass<T>& pass, const T* const* rows, i
   Operand<T> out{rows, count, depth};
   if (pass.int8 == nullptr) return out;
   auto& scratch = pass.scratch[team.thread];
-  uint8_t* bytes = scratch.bytes.reserve(count * depth);
-  float* scales = scratch.row_scales.reserve(count);
-  for (int64_t r = 0; r < count; ++r) {
-    scales[r] = pass.k.quantize(rows[r], depth, bytes + r * depth);
-    out.bytes.push_back(bytes + r * depth);
+  const int64_t padded = kernels::int8_depth(depth), groups = padded / kernels::kInt8Group;
+  int8_t* bytes = scratch.bytes.reserve(count * padded);
+  float* scales = scratch.row_scales.reserve(count * groups);
+  int32_t* sums = scratch.sums.reserve(count * groups);
+  for (int64_t r = 0; r < count; ++r, bytes += padded, scales += groups, sums += groups) {
+    pass.k.quantize(rows[r], depth, bytes, scales, sums);
+    out.bytes.push_back({bytes, scales, sums});
   }
-  out.scales = scales;
   return out;
 }
 
-// y[r * kPanelColumns + j] = <row r, weight row begin + j> for 0 <= j < columns <= kPanelColumns.
+// y[r * y_stride + j] = <row r, weight row begin + j> for 0 <= j < columns. REQUIRES: `begin` is a
+// multiple of kColumnGrain.
 template <typename T>
-void multiply(const Team& team, Pass<T>& pass, const Operand<T>& x, const T* weight, int64_t begin,
-              int64_t columns, float* y) {
+void multiply(const Pass<T>& pass, const Operand<T>& x, const T* weight, int64_t begin,
+              int64_t columns, float* y, int64_t y_stride = kPanelColumns) {
   if (pass.int8 == nullptr) {
-    pass.k.linear(x.rows, x.count, weight + begin * x.depth, x.depth, y, kPanelColumns, 0, columns);
+    pass.k.linear(x.rows, x.count, weight + begin * x.depth, x.depth, y, y_stride, 0, columns);
     return;
   }
   const Int8Weight& w = pass.int8->at(weight);
-  int32_t* sums = pass.scratch[team.thread].sums.reserve(x.count * kPanelColumns);
-  kernels::best().linear_int8(x.bytes.data(), x.count, w.values.data() + begin * x.depth, x.depth,
-                              sums, kPanelColumns, 0, columns);
-  for (int64_t r = 0; r < x.count; ++r) {
-    for (int64_t j = 0; j < columns; ++j) {
-      y[r * kPanelColumns + j] =
-          x.scales[r] * w.scales[begin + j] *
-          static_cast<float>(sums[r * kPanelColumns + j] - w.corrections[begin + j]);
-    }
-  }
+  kernels::best().linear_int8(x.bytes.data(), x.count, w.values.data() + begin * w.depth,
+                              w.scales.data() + begin, w.depth, y, y_stride, 0, columns);
 }
 
 // Calls out(panel, y, stride, columns) for this thread's share of a linear map's columns: y float32
@@ -175,10 +170,10 @@ void for_each_panel(const Team& team, Pass<T>& pass, const Linear& linear, const
   const T* bias = linear.bias.defined() ? data_of<T>(linear.bias) : nullptr;
   float* y = pass.scratch[team.thread].panel.reserve(num_inputs * kPanelColumns);
   const Operand<T> operand = make_operand(team, pass, inputs, num_inputs, depth);
-  const Span share = team.share(columns, 8);
+  const Span share = team.share(columns, kColumnGrain);
   for (int64_t begin = share.begin; begin < share.end; begin += kPanelColumns) {
     const int64_t count = std::min(kPanelColumns, share.end - begin);
-    multiply(team, pass, operand, w, begin, count, y);
+    multiply(pass, operand, w, begin, count, y);
     if (bias != nullptr) {
       for (int64_t r = 0; r < num_inputs; ++r) {
         for (int64_t j = 0; j < count; ++j)

@@ -70,21 +70,26 @@ void rotate_halves(T* x, const float* cos, const float* sin, int64_t half) {
 }
 
 template <typename T>
-float quantize(const T* x, int64_t count, uint8_t* out) {
-  __m512 peaks = _mm512_setzero_ps();
-  for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = first_lanes(std::min<int64_t>(16, count - i));
-    peaks = _mm512_max_ps(peaks, _mm512_abs_ps(load_float(x + i, mask)));
+void quantize(const T* x, int64_t count, int8_t* values, float* scales, int32_t* sums) {
+  for (int64_t at = 0; at < count; at += kInt8Group, values += kInt8Group) {
+    __m512 half[2];
+    PONDER_UNROLL for (int i = 0; i < 2; ++i) {
+      const int64_t left = std::clamp<int64_t>(count - at - 16 * i, 0, 16);
+      half[i] = load_float(x + at + 16 * i, first_lanes(left));
+    }
+    const bool nan = _mm512_cmp_ps_mask(half[0], half[1], _CMP_UNORD_Q) != 0;
+    const __m512 peaks = _mm512_max_ps(_mm512_abs_ps(half[0]), _mm512_abs_ps(half[1]));
+    const float scale = int8_scale(nan ? NAN : _mm512_reduce_max_ps(peaks));
+    const __m512 inverse = _mm512_set1_ps(1 / scale);
+    __m512i sum = _mm512_setzero_si512();
+    PONDER_UNROLL for (int i = 0; i < 2; ++i) {
+      const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(half[i], inverse));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(values + 16 * i), _mm512_cvtsepi32_epi8(q));
+      sum = _mm512_add_epi32(sum, q);
+    }
+    *scales++ = scale;
+    *sums++ = _mm512_reduce_add_epi32(sum);
   }
-  const float peak = _mm512_reduce_max_ps(peaks), scale = peak > 0 ? peak / 127 : 1;
-  const __m512 inverse = _mm512_set1_ps(1 / scale);
-  for (int64_t i = 0; i < count; i += 16) {
-    const __mmask16 mask = first_lanes(std::min<int64_t>(16, count - i));
-    const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(load_float(x + i, mask), inverse));
-    _mm_mask_storeu_epi8(out + i, mask,
-                         _mm512_cvtepi32_epi8(_mm512_add_epi32(q, _mm512_set1_epi32(128))));
-  }
-  return scale;
 }
 
 inline float max_of(const float* x, int64_t count) {

@@ -1,4 +1,6 @@
 #if defined(__x86_64__)
+#include <cstring>
+
 #include "policy/kernels/avx512.h"
 
 namespace ponder::policy::kernels {
@@ -18,50 +20,68 @@ struct DotBf16 {
   }
 };
 
-// Four products of bytes added to int32 by VPDPBUSD. The sums are exact, so their order is free.
-template <int Rows, int Columns>
-PONDER_INLINE void int8_tile(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y,
-                             int64_t y_stride) {
-  __m512i sums[Rows][Columns];
+// Rows x 16 Blocks results. Four products of bytes are added to int32 by VPDPBUSD, which takes one
+// factor without a sign: the weights plus 128, so that each group's sum begins at -128 times its
+// inputs' sum.
+template <int Rows, int Blocks>
+PONDER_INLINE void int8_tile(const Int8Row* x, const uint8_t* w, const float* w_scales,
+                             int64_t depth, float* y, int64_t y_stride, int64_t columns) {
+  __m512 totals[Rows][Blocks];
   PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
-    PONDER_UNROLL for (int c = 0; c < Columns; ++c) sums[r][c] = _mm512_setzero_si512();
+    PONDER_UNROLL for (int c = 0; c < Blocks; ++c) totals[r][c] = _mm512_setzero_ps();
   }
-  for (int64_t at = 0; at < k; at += 64) {
-    const int64_t rest = std::min<int64_t>(64, k - at);
-    const __mmask64 mask = rest == 64 ? ~__mmask64{0} : (__mmask64{1} << rest) - 1;
-    __m512i rows[Rows];
+  for (int64_t at = 0; at < depth; at += kInt8Group) {
+    const int64_t group = at / kInt8Group;
+    __m512i sums[Rows][Blocks];
     PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
-      rows[r] = _mm512_maskz_loadu_epi8(mask, x[r] + at);
+      PONDER_UNROLL for (int c = 0; c < Blocks; ++c) sums[r][c] =
+          _mm512_set1_epi32(-128 * x[r].sums[group]);
     }
-    PONDER_UNROLL for (int c = 0; c < Columns; ++c) {
-      const __m512i column = _mm512_maskz_loadu_epi8(mask, w + c * k + at);
+    PONDER_UNROLL for (int64_t d = at; d < at + kInt8Group; d += 4) {
+      __m512i four[Rows];
       PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
-        sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], rows[r], column);
+        int32_t bytes;
+        std::memcpy(&bytes, x[r].values + d, 4);
+        four[r] = _mm512_set1_epi32(bytes);
+      }
+      PONDER_UNROLL for (int c = 0; c < Blocks; ++c) {
+        const __m512i column = _mm512_loadu_si512(w + (c * depth + d) * kInt8Columns);
+        PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+          sums[r][c] = _mm512_dpbusd_epi32(sums[r][c], column, four[r]);
+        }
       }
     }
+    PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
+      const __m512 scale = _mm512_set1_ps(x[r].scales[group]);
+      PONDER_UNROLL for (int c = 0; c < Blocks; ++c) totals[r][c] =
+          _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][c]), scale, totals[r][c]);
+    }
   }
-  PONDER_UNROLL for (int r = 0; r < Rows; ++r) {
-    PONDER_UNROLL for (int c = 0; c < Columns; ++c) y[r * y_stride + c] =
-        _mm512_reduce_add_epi32(sums[r][c]);
+  PONDER_UNROLL for (int c = 0; c < Blocks; ++c) {
+    const __mmask16 mask = first_lanes(std::min<int64_t>(16, columns - 16 * c));
+    const __m512 scale = _mm512_loadu_ps(w_scales + 16 * c);
+    PONDER_UNROLL for (int r = 0; r < Rows; ++r)
+        _mm512_mask_storeu_ps(y + r * y_stride + 16 * c, mask, _mm512_mul_ps(totals[r][c], scale));
   }
 }
 
-template <int Rows>
-void int8_band(const uint8_t* const* x, const int8_t* w, int64_t k, int32_t* y, int64_t y_stride,
-               int64_t begin, int64_t end, Ahead ahead) {
-  int64_t j = begin;
-  for (; j + 8 <= end; j += 8) {
-    ahead.step();
-    int8_tile<Rows, 8>(x, w + j * k, k, y + j, y_stride);
-  }
-  for (; j < end; ++j) int8_tile<Rows, 1>(x, w + j * k, k, y + j, y_stride);
-}
+constexpr int kInt8Tile = 4;  // blocks
 
-void vnni_linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
-                      int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
-  walk_panels(w, k, num_rows, begin, end,
-              [&](auto rows, int64_t i, int64_t from, int64_t to, const Ahead& ahead) {
-                int8_band<rows>(x + i, w, k, y + i * y_stride, y_stride, from, to, ahead);
+void vnni_linear_int8(const Int8Row* x, int64_t num_rows, const uint8_t* w, const float* w_scales,
+                      int64_t depth, float* y, int64_t y_stride, int64_t begin, int64_t end) {
+  constexpr int64_t kStep = kInt8Tile * kInt8Columns;
+  walk_panels(w, depth, num_rows, begin, end, kStep,
+              [&](auto rows, int64_t i, int64_t from, int64_t to, Ahead ahead) {
+                float* out = y + i * y_stride;
+                int64_t j = from;
+                for (; j + kStep - kInt8Columns < to; j += kStep) {
+                  ahead.step();
+                  int8_tile<rows, kInt8Tile>(x + i, w + j * depth, w_scales + j, depth, out + j,
+                                             y_stride, to - j);
+                }
+                for (; j < to; j += kInt8Columns)
+                  int8_tile<rows, 1>(x + i, w + j * depth, w_scales + j, depth, out + j, y_stride,
+                                     to - j);
               });
 }
 

@@ -101,20 +101,20 @@ void row_band(const typename D::Element* const* x, const typename D::Element* w,
 // Bytes of weights that stay in the first-level cache while all rows pass over them.
 constexpr int64_t kPanelBytes = 32 << 10;
 
-// Walks over panels of `w` that fit the cache, each by bands of up to three rows:
-// band_of(rows, first row, from, to, ahead), rows a compile-time number.
+// Walks over panels of `w` that fit the cache, whole steps of `grain` columns, each by bands of up
+// to three rows: band_of(rows, first row, from, to, ahead), rows a compile-time number.
 template <typename Element, typename Band>
 PONDER_INLINE void walk_panels(const Element* w, int64_t k, int64_t num_rows, int64_t begin,
-                               int64_t end, const Band& band_of) {
+                               int64_t end, int64_t grain, const Band& band_of) {
   const int64_t row_bytes = k * static_cast<int64_t>(sizeof(Element));
   const int64_t panel =
-      num_rows <= 3 ? end - begin : std::max<int64_t>(8, kPanelBytes / row_bytes / 8 * 8);
+      num_rows <= 3 ? end - begin : std::max(grain, kPanelBytes / row_bytes / grain * grain);
   const int64_t bands = (num_rows + 2) / 3;
   for (int64_t from = begin; from < end; from += panel) {
     const int64_t to = std::min(from + panel, end), bytes = num_rows <= 3 ? 0 : panel * row_bytes;
     for (int64_t band = 0; band < bands; ++band) {
       const int64_t i = 3 * band;
-      const Ahead ahead(w + to * k, bytes, band, bands, (to - from) / 8);
+      const Ahead ahead(w + to * k, bytes, band, bands, (to - from) / grain);
       switch (num_rows - i) {
         case 1:
           band_of(std::integral_constant<int, 1>(), i, from, to, ahead);
@@ -132,7 +132,7 @@ PONDER_INLINE void walk_panels(const Element* w, int64_t k, int64_t num_rows, in
 template <typename D>
 void linear(const typename D::Element* const* x, int64_t num_rows, const typename D::Element* w,
             int64_t k, float* y, int64_t y_stride, int64_t begin, int64_t end) {
-  walk_panels(w, k, num_rows, begin, end,
+  walk_panels(w, k, num_rows, begin, end, 8,
               [&](auto rows, int64_t i, int64_t from, int64_t to, const Ahead& ahead) {
                 row_band<D, rows, 8>(x + i, w, k, y + i * y_stride, y_stride, from, to, ahead);
               });

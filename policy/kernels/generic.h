@@ -6,7 +6,7 @@
 #include <cmath>
 #include <limits>
 
-#include "policy/kernels/kernels.h"
+#include "policy/kernels/tables.h"
 
 namespace ponder::policy::kernels {
 namespace {
@@ -130,22 +130,41 @@ void rotate_halves(T* x, const float* cos, const float* sin, int64_t half) {
 }
 
 template <typename T>
-float quantize(const T* x, int64_t count, uint8_t* out) {
-  float peak = 0;
-  for (int64_t i = 0; i < count; ++i) peak = std::max(peak, std::abs(to_float(x[i])));
-  const float scale = peak > 0 ? peak / 127 : 1, inverse = 1 / scale;
-  for (int64_t i = 0; i < count; ++i)
-    out[i] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(to_float(x[i]) * inverse)) + 128);
-  return scale;
+void quantize(const T* x, int64_t count, int8_t* values, float* scales, int32_t* sums) {
+  for (int64_t at = 0; at < count; at += kInt8Group, values += kInt8Group) {
+    const int64_t size = std::min(kInt8Group, count - at);
+    float peak = 0;
+    for (int64_t i = 0; i < size && !std::isnan(peak); ++i) {
+      const float magnitude = std::abs(to_float(x[at + i]));
+      if (!(magnitude <= peak)) peak = magnitude;
+    }
+    const float scale = int8_scale(peak), inverse = 1 / scale;
+    int32_t sum = 0;
+    std::fill_n(values, kInt8Group, int8_t{0});
+    for (int64_t i = 0; i < size && std::isfinite(scale); ++i)
+      sum += values[i] = static_cast<int8_t>(std::nearbyint(to_float(x[at + i]) * inverse));
+    *scales++ = scale;
+    *sums++ = sum;
+  }
 }
 
-inline void linear_int8(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
-                        int32_t* y, int64_t y_stride, int64_t begin, int64_t end) {
-  for (int64_t j = begin; j < end; ++j) {
+inline void linear_int8(const Int8Row* x, int64_t num_rows, const uint8_t* w, const float* w_scales,
+                        int64_t depth, float* y, int64_t y_stride, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; j += kInt8Columns) {
     for (int64_t i = 0; i < num_rows; ++i) {
-      int32_t sum = 0;
-      for (int64_t d = 0; d < k; ++d) sum += int32_t{x[i][d]} * int32_t{w[j * k + d]};
-      y[i * y_stride + j] = sum;
+      float totals[kInt8Columns] = {};
+      for (int64_t at = 0; at < depth; at += kInt8Group) {
+        int32_t sums[kInt8Columns];
+        std::fill_n(sums, kInt8Columns, -128 * x[i].sums[at / kInt8Group]);
+        for (int64_t d = at; d < at + kInt8Group; ++d) {
+          const uint8_t* four = w + int8_place(j, d, depth);
+          for (int64_t c = 0; c < kInt8Columns; ++c) sums[c] += x[i].values[d] * four[4 * c];
+        }
+        for (int64_t c = 0; c < kInt8Columns; ++c)
+          totals[c] += x[i].scales[at / kInt8Group] * static_cast<float>(sums[c]);
+      }
+      for (int64_t c = 0; c < std::min(kInt8Columns, end - j); ++c)
+        y[i * y_stride + j + c] = totals[c] * w_scales[j + c];
     }
   }
 }

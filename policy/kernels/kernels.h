@@ -38,6 +38,26 @@ struct CacheView {
   int64_t value_offset, value_dim;
 };
 
+// Products in 8 bits. A row of inputs is rounded in groups of kInt8Group, each to multiples of its
+// own scale: one scale a row would be that of its few great features.
+inline constexpr int64_t kInt8Group = 32;
+struct Int8Row {
+  const int8_t* values;  // [depth]
+  const float* scales;   // [depth / kInt8Group]
+  const int32_t* sums;   // [depth / kInt8Group]: of the group's values
+};
+// Weights lie as the products read them: blocks of kInt8Columns columns, in each the columns'
+// inputs four at a time, plus 128. The depth is rounded up to whole groups, filled with zeros.
+inline constexpr int64_t kInt8Columns = 16;
+inline int64_t int8_depth(int64_t k) {
+  return (k + kInt8Group - 1) / kInt8Group * kInt8Group;
+}
+// Where the weight of column j and input d lies.
+inline int64_t int8_place(int64_t j, int64_t d, int64_t depth) {
+  return j / kInt8Columns * kInt8Columns * depth + d / 4 * 4 * kInt8Columns + j % kInt8Columns * 4 +
+         d % 4;
+}
+
 template <typename T>
 struct TypedTable {
   // y[i * y_stride + j] = <x[i], w[j]> for the rows i < num_rows and the columns begin <= j < end,
@@ -62,17 +82,20 @@ struct TypedTable {
   void (*round)(const float* y, T* out, int64_t count);
   // Rotates x [2 half] in place: (x[i], x[half + i]) by the angle of cos[i] and sin[i].
   void (*rotate_halves)(T* x, const float* cos, const float* sin, int64_t half);
-  // out[i] = round(x[i] / scale) + 128 with the returned scale, max |x| / 127 (1 where all are 0).
-  float (*quantize)(const T* x, int64_t count, uint8_t* out);
+  // values[i] = round(x[i] / scale) with the group's scale, max |x| / 127 (1 where that is next to
+  // nothing, NaN where an x is NaN); int8_depth(count) of them, the last ones 0; and their sums.
+  void (*quantize)(const T* x, int64_t count, int8_t* values, float* scales, int32_t* sums);
 };
 
 struct Table {
   const char* name;  // "avx512_bf16", "avx512", "avx2", "plain"
   TypedTable<float> f32;
   TypedTable<Bf16> bf16;
-  // y[i * y_stride + j] = <x[i], w[j]> in integers, otherwise as TypedTable::linear.
-  void (*linear_int8)(const uint8_t* const* x, int64_t num_rows, const int8_t* w, int64_t k,
-                      int32_t* y, int64_t y_stride, int64_t begin, int64_t end);
+  // y[i * y_stride + j] = w_scales[j] * sum over groups g of x[i].scales[g] <x[i], w[j]>_g for the
+  // columns begin <= j < end, the products in integers, otherwise as TypedTable::linear. REQUIRES:
+  // whole blocks of w and w_scales, and `begin` at the beginning of one.
+  void (*linear_int8)(const Int8Row* x, int64_t num_rows, const uint8_t* w, const float* w_scales,
+                      int64_t depth, float* y, int64_t y_stride, int64_t begin, int64_t end);
   // The greatest of `count` >= 1 numbers; any of them where one is NaN.
   float (*max_of)(const float* x, int64_t count);
   // out[i] = exp(scale * (x[i] - peak)); returns their sum, NaN where an x is NaN or

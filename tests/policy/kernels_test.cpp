@@ -195,26 +195,48 @@ TYPED_TEST(Kernels, RotateHalvesTurnsEachPair) {
   }
 }
 
-TEST(KernelTables, Int8ProductsAreExact) {
+// The groups' products are whole numbers: only the sum over groups is rounded.
+TEST(KernelTables, Int8ProductsAreThoseOfTheRoundedNumbers) {
   core::Rng rng(2, 2);
-  for (const int64_t k : {1, 63, 64, 200}) {
-    const int64_t m = 5, n = 19;
-    std::vector<uint8_t> x(m * k);
-    std::vector<int8_t> w(n * k);
-    for (auto& v : x) v = static_cast<uint8_t>(rng.integer(0, 255));
-    for (auto& v : w) v = static_cast<int8_t>(rng.integer(-127, 127));
-    const auto rows = row_pointers(x, k);
+  const int64_t n = 83, columns = 96;
+  for (const int64_t depth : {32, 64, 224}) {
+    const int64_t m = 5, groups = depth / kInt8Group;
+    std::vector<int8_t> x(m * depth);
+    std::vector<uint8_t> w(columns * depth);
+    std::vector<float> x_scales(m * groups), w_scales(columns);
+    for (auto& v : x) v = static_cast<int8_t>(rng.integer(-127, 127));
+    for (auto& v : w) v = static_cast<uint8_t>(rng.integer(1, 255));
+    for (auto& v : x_scales) v = static_cast<float>(rng.uniform());
+    for (auto& v : w_scales) v = static_cast<float>(rng.uniform());
+    std::vector<int32_t> sums(m * groups, 0);
+    for (int64_t i = 0; i < m * depth; ++i) sums[i / kInt8Group] += x[i];
+    std::vector<Int8Row> rows;
+    for (int64_t i = 0; i < m; ++i)
+      rows.push_back({&x[i * depth], &x_scales[i * groups], &sums[i * groups]});
     for (int t = 0; t < num_tables(); ++t) {
       SCOPED_TRACE(table(t).name);
-      std::vector<int32_t> y(m * n);
-      table(t).linear_int8(rows.data(), m, w.data(), k, y.data(), n, 0, n);
+      const auto run = [&](int64_t first, int64_t count, int64_t begin, int64_t end, float* y) {
+        table(t).linear_int8(&rows[first], count, w.data(), w_scales.data(), depth, y, n, begin,
+                             end);
+      };
+      std::vector<float> y(m * n);
+      run(0, m, 0, n, y.data());
       for (int64_t i = 0; i < m; ++i) {
         for (int64_t j = 0; j < n; ++j) {
-          int32_t want = 0;
-          for (int64_t d = 0; d < k; ++d) want += x[i * k + d] * w[j * k + d];
-          ASSERT_EQ(y[i * n + j], want);
+          double want = 0;
+          for (int64_t d = 0; d < depth; ++d) {
+            want += double{x_scales[i * groups + d / kInt8Group]} * x[i * depth + d] *
+                    (w[int8_place(j, d, depth)] - 128);
+          }
+          ASSERT_NEAR(y[i * n + j], want * w_scales[j], 0.1);
         }
       }
+      std::vector<float> split(m * n);
+      for (int64_t i = 0; i < m; ++i) {
+        run(i, 1, 0, 16, &split[i * n]);
+        run(i, 1, 16, n, &split[i * n]);
+      }
+      EXPECT_EQ(split, y);
     }
   }
 }
@@ -257,21 +279,37 @@ TEST(KernelTables, ASumOfWeightsSaysWhereALogitIsNotFinite) {
   }
 }
 
-TYPED_TEST(Kernels, QuantizeRoundsToTheScale) {
+TYPED_TEST(Kernels, QuantizeRoundsEachGroupToItsScale) {
   using T = TypeParam;
-  const auto x = random_values<T>(77, 12);
+  auto x = random_values<T>(77, 12);
+  for (int i = 32; i < 64; ++i) x[i] = from_float<T>(100 * to_float(x[i]));
   this->for_each_table([&](const TypedTable<T>& table) {
-    std::vector<uint8_t> q(77);
-    const float scale = table.quantize(x.data(), 77, q.data());
-    int greatest = 0;
-    for (size_t i = 0; i < x.size(); ++i) {
-      EXPECT_LE(std::abs((q[i] - 128) * scale - to_float(x[i])), 0.501f * scale);
-      greatest = std::max(greatest, std::abs(q[i] - 128));
+    std::vector<int8_t> q(96);
+    std::vector<float> scales(3);
+    std::vector<int32_t> sums(3);
+    table.quantize(x.data(), 77, q.data(), scales.data(), sums.data());
+    std::vector<int> greatest(3), sum(3);
+    for (size_t i = 0; i < q.size(); ++i) {
+      const float value = i < x.size() ? to_float(x[i]) : 0, scale = scales[i / 32];
+      EXPECT_LE(std::abs(q[i] * scale - value), 0.501f * scale);
+      greatest[i / 32] = std::max(greatest[i / 32], std::abs(q[i]));
+      sum[i / 32] += q[i];
     }
-    EXPECT_EQ(greatest, 127);
-    const std::vector<T> zeros(5, from_float<T>(0));
-    EXPECT_EQ(table.quantize(zeros.data(), 5, q.data()), 1);
-    EXPECT_EQ(q[4], 128);
+    EXPECT_EQ(greatest, std::vector<int>(3, 127));
+    EXPECT_EQ(sums, sum);
+    for (const float nothing : {0.0f, 1e-38f}) {
+      const std::vector<T> zeros(5, from_float<T>(nothing));
+      table.quantize(zeros.data(), 5, q.data(), scales.data(), sums.data());
+      EXPECT_EQ(scales[0], 1);
+      EXPECT_EQ(q[4], 0);
+      EXPECT_EQ(sums[0], 0);
+    }
+    for (const float wrong : {NAN, INFINITY}) {
+      std::vector<T> damaged = x;
+      damaged[50] = from_float<T>(wrong);
+      table.quantize(damaged.data(), 77, q.data(), scales.data(), sums.data());
+      EXPECT_TRUE(std::isfinite(scales[0]) && !std::isfinite(scales[1]));
+    }
   });
 }
 
