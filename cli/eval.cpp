@@ -21,6 +21,7 @@ struct EvalRequest {
   std::vector<std::string> rewards = {"accuracy", "format"};
   int64_t num_prompts = 512;
   int64_t max_completion_length = 80;
+  std::vector<std::string> stop_strings = {};
   int64_t seed = 1;
   SamplingDtype dtype;
   bool json = false;
@@ -35,7 +36,9 @@ void run_eval(const EvalRequest& request) {
       recipes::evaluation_prompts(request.data, request.num_prompts, policy.tokenizer,
                                   policy.model.config().max_position_embeddings);
   rollout::SampleOptions options{.max_completion_length = request.max_completion_length,
-                                 .seed = static_cast<uint64_t>(request.seed)};
+                                 .seed = static_cast<uint64_t>(request.seed),
+                                 .stop = request.stop_strings,
+                                 .include_stop_str_in_output = !request.stop_strings.empty()};
   distributed::Group alone = distributed::Group::alone();
   const recipes::Evaluation sampled = recipes::evaluate(engine, scorer, prompts, options, alone);
   options.rule.temperature = 0;
@@ -76,6 +79,8 @@ void add_eval(CLI::App& app) {
   verb->add_option("--max-new-tokens", request->max_completion_length, "of a completion")
       ->check(whole(1))
       ->capture_default_str();
+  verb->add_option("--stop-string", request->stop_strings,
+                   "a text that ends a completion, part of it; may be given more than once");
   verb->add_option("--seed", request->seed, "of the sampled completions")
       ->check(whole(0))
       ->capture_default_str();

@@ -116,6 +116,8 @@ void print_model(const GrpoRecipe& recipe, const Trainee& trainee, const data::G
     stops += fmt::format("{}{} {}", stops.empty() ? "" : ", ", id,
                          shown(trainee.tokenizer.id_to_token(static_cast<int32_t>(id))));
   }
+  for (const std::string& stop : recipe.grpo.stop_strings)
+    stops += fmt::format(", {}", shown(stop));
   fmt::print(out, "model: {} parameters; a completion stops at {}\n",
              core::format_count(static_cast<double>(policy::parameter_count(trainee.model))),
              stops);

@@ -1,5 +1,7 @@
 #include "recipes/grpo_contradictions.h"
 
+#include <algorithm>
+
 #include "core/error.h"
 
 namespace ponder::recipes {
@@ -36,6 +38,17 @@ void check_fits_server(const GrpoRecipe& recipe) {
   }
 }
 
+void check_stop_strings(const GrpoRecipe& recipe) {
+  const std::vector<std::string>& stops = recipe.grpo.stop_strings;
+  if (std::find(stops.begin(), stops.end(), "") != stops.end())
+    core::throw_user("grpo.stop_strings: an empty one would end every completion at once");
+  if (!stops.empty() && recipe.rollout.is_remote()) {
+    core::throw_user(
+        "grpo.stop_strings: a server (rollout.remote.base_url) cuts them off the text that is "
+        "scored: leave them out");
+  }
+}
+
 void check_kl_in_reward(const GrpoOptions& o) {
   if (!o.use_kl_in_reward) return;
   if (o.loss.beta == 0) {
@@ -58,6 +71,7 @@ void check_grpo_recipe(const GrpoRecipe& recipe) {
   if (recipe.grpo.freeze_router && recipe.grpo.aux_loss.any())
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
   check_kl_in_reward(recipe.grpo);
+  check_stop_strings(recipe);
   if (recipe.rollout.is_remote())
     check_fits_server(recipe);
   else if (recipe.training.device != DeviceKind::kCpu)

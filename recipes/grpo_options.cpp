@@ -23,6 +23,10 @@ void bind(core::Binder& b, GrpoOptions& o) {
   b.field("top_k", o.top_k, "sample from so many likeliest tokens; 0: all", {.low = 0});
   b.field("min_p", o.min_p, "sample from tokens at least this share as likely as the likeliest",
           {.low = 0, .high = 1});
+  b.field("repetition_penalty", o.repetition_penalty,
+          "of sampling: divides the logits of tokens that have come before; 1: none",
+          {.low = 0.01, .high = 100});
+  b.field("stop_strings", o.stop_strings, "texts that end a completion and stay in it");
   b.field("keep_sampling_mask", o.keep_sampling_mask,
           "train log-probs over the tokens that top_p, top_k and min_p left");
   b.field("keep_routing", o.keep_routing,

@@ -30,6 +30,9 @@ struct GrpoOptions {
   double top_p = 1.0;
   int64_t top_k = 0;  // 0: all
   double min_p = 0.0;
+  double repetition_penalty = 1.0;
+  // Texts that end a completion and stay in it (transformers' name), in evaluations too.
+  std::vector<std::string> stop_strings = {};
   // DeepSeek-V3.2 (arXiv:2512.02556 section 3.1). Keep Sampling Mask: what top_p, top_k and min_p
   // left is what the trained log-probs are taken over too. Keep Routing: training sends each token
   // to the experts that sampling sent it to.

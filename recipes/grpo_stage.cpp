@@ -130,7 +130,8 @@ class GrpoStage : public Stage {
 
   std::optional<Metrics> evaluate(int64_t step, const std::filesystem::path& evaluation_file,
                                   const Say& say) override {
-    return trainee_.evaluate(recipe_.eval, recipe_.seed, step, evaluation_file, say);
+    return trainee_.evaluate(recipe_.eval, recipe_.seed, step, evaluation_file, say,
+                             recipe_.grpo.stop_strings);
   }
 
   WriteCheckpoint checkpoint(int64_t step) const override {

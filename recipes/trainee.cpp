@@ -45,14 +45,17 @@ Trainee::Trainee(policy::Model its_model, const std::vector<policy::Parameter>& 
 }
 
 std::optional<Metrics> Trainee::evaluate(const EvalOptions& options, int64_t seed, int64_t step,
-                                         const std::filesystem::path& file, const Say& say) {
+                                         const std::filesystem::path& file, const Say& say,
+                                         const std::vector<std::string>& stop_strings) {
   if (held_out.empty()) return Metrics();
   say("evaluating");
   group.doing("evaluating");
-  return evaluate_both(
-      engine, scorer, held_out,
-      {.max_completion_length = options.max_completion_length, .seed = static_cast<uint64_t>(seed)},
-      step, file, group);
+  return evaluate_both(engine, scorer, held_out,
+                       {.max_completion_length = options.max_completion_length,
+                        .seed = static_cast<uint64_t>(seed),
+                        .stop = stop_strings,
+                        .include_stop_str_in_output = !stop_strings.empty()},
+                       step, file, group);
 }
 
 WriteCheckpoint Trainee::checkpoint(at::ScalarType dtype, policy::NamedTensors extra,

@@ -40,9 +40,10 @@ struct Trainee {
           const rollout::EngineOptions& engine_options = {});
 
   // Greedy and sampled metrics of `held_out`, shared among the workers; empty where there are no
-  // problems, none where a stop signal cuts it off.
+  // problems, none where a stop signal cuts it off. The stop strings stay in the texts.
   std::optional<Metrics> evaluate(const EvalOptions& options, int64_t seed, int64_t step,
-                                  const std::filesystem::path& file, const Say& say);
+                                  const std::filesystem::path& file, const Say& say,
+                                  const std::vector<std::string>& stop_strings = {});
 
   // The Hugging Face folder with weights in `dtype` (adapters merged, and beside them in the folder
   // `adapter`), and the trainer's state with `extra` tensors and these values. All workers call it,

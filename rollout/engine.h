@@ -58,11 +58,12 @@ struct SampleOptions {
   std::vector<int32_t> stop_token_ids = {};  // beside the model's own end-of-sequence ids
   bool ignore_eos = false;                   // the model's own do not stop (benchmarks)
   std::vector<std::string> stop = {};  // texts that end a completion, wherever token borders lie;
-                                       // the completion's text ends before it, as OpenAI cuts it
-                                       // (transformers would keep it); its tokens are all kept
-  bool skip_special_tokens = false;    // in the text
-  bool keep_sampling_mask = false;     // record Completion::kept_ids and kept_counts
-  bool keep_routing = false;           // record Completion::experts; nothing is guessed ahead
+                                       // the completion's text ends before it, as OpenAI cuts it;
+                                       // its tokens are all kept
+  bool include_stop_str_in_output = false;  // the text ends behind it (vLLM's name)
+  bool skip_special_tokens = false;         // in the text
+  bool keep_sampling_mask = false;          // record Completion::kept_ids and kept_counts
+  bool keep_routing = false;                // record Completion::experts; nothing is guessed ahead
 };
 
 // One token that has just been sampled.

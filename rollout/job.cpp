@@ -69,7 +69,8 @@ void Job::start(size_t sample, const policy::Tokenizer& tokenizer) {
   completion.experts.resize((prompt().size() + completion.token_ids.size()) * routing_width_, -1);
   open_samples_.push_back(sample);
   if (request_.options.stop.empty() && !request_.on_token) return;
-  texts_[sample].emplace(tokenizer, request_.options.skip_special_tokens, request_.options.stop);
+  texts_[sample].emplace(tokenizer, request_.options.skip_special_tokens, request_.options.stop,
+                         request_.options.include_stop_str_in_output);
   for (const int32_t token : completion.token_ids) texts_[sample]->push(token);
 }
 

@@ -1,6 +1,7 @@
 #include "rollout/text_stream.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace ponder::rollout {
 namespace {
@@ -16,21 +17,26 @@ size_t begun(const std::string& text, const std::string& stop) {
 }  // namespace
 
 TextStream::TextStream(const policy::Tokenizer& tokenizer, bool skip_special_tokens,
-                       std::vector<std::string> stops)
-    : decoder_(tokenizer, skip_special_tokens), stops_(std::move(stops)) {
+                       std::vector<std::string> stops, bool include_stop)
+    : decoder_(tokenizer, skip_special_tokens),
+      stops_(std::move(stops)),
+      include_stop_(include_stop) {
   std::erase(stops_, "");
 }
 
 std::string TextStream::push(int32_t token) {
   if (stopped_) return "";
   held_ += decoder_.push(token);
-  size_t place = std::string::npos, keep = 0;
+  std::pair<size_t, size_t> first = {std::string::npos, 0};  // place and length
+  size_t keep = 0;
   for (const std::string& stop : stops_) {
-    place = std::min(place, held_.find(stop));
+    const size_t place = held_.find(stop);
+    if (place != std::string::npos) first = std::min(first, {place, stop.size()});
     keep = std::max(keep, begun(held_, stop));
   }
-  stopped_ = place != std::string::npos;
-  return give_out(stopped_ ? place : held_.size() - keep);
+  stopped_ = first.first != std::string::npos;
+  if (!stopped_) return give_out(held_.size() - keep);
+  return give_out(first.first + (include_stop_ ? first.second : 0));
 }
 
 std::string TextStream::finish() {

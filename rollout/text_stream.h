@@ -1,5 +1,5 @@
-// A completion's text as its tokens come: whole characters, cut before the first stop string, with
-// what may yet become one held back.
+// A completion's text as its tokens come: whole characters, cut at the first stop string, with what
+// may yet become one held back.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,13 @@ namespace ponder::rollout {
 
 class TextStream {
  public:
+  // The text ends before the stop string, or behind it.
   TextStream(const policy::Tokenizer& tokenizer, bool skip_special_tokens,
-             std::vector<std::string> stops);
+             std::vector<std::string> stops, bool include_stop = false);
 
   // Takes a token; returns the text that is certain now. A stop string may begin and end anywhere,
-  // across tokens: the one that begins first counts. After it nothing more comes.
+  // across tokens: the one that begins first counts, the shortest of these. After it nothing more
+  // comes.
   std::string push(int32_t token);
   // The rest, where the completion ended without a stop string.
   std::string finish();
@@ -30,6 +32,7 @@ class TextStream {
 
   policy::StreamDecoder decoder_;
   std::vector<std::string> stops_;
+  bool include_stop_;
   std::string text_, held_;
   bool stopped_ = false;
 };

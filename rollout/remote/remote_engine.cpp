@@ -53,6 +53,8 @@ void check_sendable(const SampleOptions& options) {
   const TokenRule& rule = options.rule;
   if (!rule.bad_words.empty())
     core::throw_user("bad_words: a server takes no token sequences: leave them out");
+  if (options.include_stop_str_in_output)
+    core::throw_user("include_stop_str_in_output: servers cut texts before the stop string");
   if (options.keep_sampling_mask || options.keep_routing)
     core::throw_user("a server does not say how it sampled: no sampling mask and no routing");
   for (const auto& [id, bias] : rule.logit_bias) {

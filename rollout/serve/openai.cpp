@@ -135,6 +135,7 @@ void read_stops(Fields& fields, const Served& served, SampleOptions& options) {
   if (std::any_of(options.stop.begin(), options.stop.end(),
                   [](const std::string& s) { return s.empty(); }))
     refuse("stop", "an empty stop string would stop at once");
+  options.include_stop_str_in_output = fields.flag("include_stop_str_in_output");
   const Json ids = fields.take("stop_token_ids");
   if (!ids.is_null() && !ids.is_array()) refuse("stop_token_ids", "expected a list of token ids");
   if (ids.is_array()) options.stop_token_ids = token_ids(ids, "stop_token_ids", served);

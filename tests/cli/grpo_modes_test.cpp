@@ -144,6 +144,36 @@ TEST(PartialRollouts, GoOnExactly) {
   expect_exact_resume({"grpo.partial_rollout_tokens=12", "grpo.one_step_off=true"});
 }
 
+TEST(StopStrings, EndCompletionsAndStayInTheText) {
+  const test::TempDir folder;
+  const fs::path run = folder.path() / "run";
+  const test::Outcome outcome =
+      test::run(test::small_run(run, {"grpo.stop_strings=[\"</think>\", \"\\n\"]",
+                                      "grpo.repetition_penalty=1.02", "grpo.max_steps=2"}));
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  int stopped = 0;
+  for (const char* file : {"completions/000001.jsonl", "evaluations/000002.jsonl"}) {
+    std::ifstream lines(run / file);
+    ASSERT_TRUE(lines) << file;
+    for (std::string line; std::getline(lines, line);) {
+      const nlohmann::json group = nlohmann::json::parse(line);
+      for (const nlohmann::json& completion : group.at("completions")) {
+        const std::string text = completion.at("text");
+        const size_t place = text.find("</think>");
+        if (place == std::string::npos) continue;
+        EXPECT_EQ(place + 8, text.size()) << text;
+        EXPECT_EQ(completion.at("finish_reason"), "stop");
+        ++stopped;
+      }
+    }
+  }
+  EXPECT_GT(stopped, 10);
+  const test::Outcome empty =
+      test::run(test::small_run(folder.path() / "empty", {"grpo.stop_strings=[\"\"]"}));
+  EXPECT_EQ(empty.status, 2);
+  EXPECT_THAT(empty.err, HasSubstr("grpo.stop_strings: an empty one"));
+}
+
 // Masks leave the sampler's and the trainer's distribution the same one: without them the trainer's
 // is the whole, whose log-probs are lower.
 TEST(KeepSamplingMask, TrainsTheDistributionThatWasSampledFrom) {

@@ -37,6 +37,13 @@ TEST(TextStream, TheStopThatBeginsFirstCounts) {
   EXPECT_EQ(stream.text(), "00A");  // BC is complete before ABCD is
 }
 
+TEST(TextStream, EndsBehindTheStopWhereAsked) {
+  TextStream stream(letters(), false, {"ABCD", "AB"}, /*include_stop=*/true);
+  EXPECT_EQ(pieces(stream, "1ABCD2"), (std::vector<std::string>{"1", "", "AB", "", "", ""}));
+  EXPECT_TRUE(stream.stopped());
+  EXPECT_EQ(stream.text(), "1AB");
+}
+
 TEST(TextStream, GivesOutWhatWasHeldBackAtTheEnd) {
   TextStream stream(letters(), false, {"ABC"});
   pieces(stream, "1AB");
