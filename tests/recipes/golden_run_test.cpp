@@ -144,6 +144,9 @@ class GoldenRun : public ::testing::Test {
 };
 
 TEST_F(GoldenRun, TenStepsAreTheSameBitsOnTheSameKindOfCpu) {
+#ifndef __OPTIMIZE__
+  GTEST_SKIP() << "without optimisation a product and a sum are rounded one by one";
+#endif
   TenSteps run;
   std::vector<Json> lines = {Json::object({{"cpu", cpu_kind()}})};
   for (int64_t step = 1; step <= kSteps; ++step) {
