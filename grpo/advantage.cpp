@@ -163,7 +163,7 @@ double zero_std_share(const Rows& rows, bool by_batch) {
   double zero = 0, all = 0;
   for (const auto& row : rows) {
     const Value deviation = by_batch ? batch.deviation : moments(row).deviation;
-    const bool none = row.size() == 1 && !by_batch;
+    const bool none = row.size() == 1 && (!by_batch || rows.size() == 1);
     all += static_cast<double>(row.size());
     if (none || (deviation && *deviation <= kZeroStd)) zero += static_cast<double>(row.size());
   }

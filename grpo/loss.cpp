@@ -129,8 +129,8 @@ at::Tensor reduce(const at::Tensor& losses, const LossVariant& variant, const Lo
       return losses.sum() / sequences;
     case Reduction::kUpdateTokens:
       return losses.sum() / std::max(n.loss_tokens, 1.0);
-    case Reduction::kRolloutTokens:
-      return losses.sum() / std::max(n.rollout_tokens, 1.0);
+    case Reduction::kRolloutTokens:  // a share of the rollout's: below 1 where those are few
+      return losses.sum() / (n.rollout_tokens > 0 ? n.rollout_tokens : 1.0);
     case Reduction::kFixedLength:
       break;
   }

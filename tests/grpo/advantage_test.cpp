@@ -133,6 +133,15 @@ TEST(GrpoAdvantage, CountsGroupsWithoutSpreadAndNullScores) {
   EXPECT_DOUBLE_EQ(got.metrics.at("frac_reward_null"), 0.125);
 }
 
+TEST(GrpoAdvantage, OneCompletionAloneHasNoSpread) {
+  for (const ScaleRewards scale :
+       {ScaleRewards::kGroup, ScaleRewards::kBatch, ScaleRewards::kNone}) {
+    const Advantages got =
+        compute_advantages(groups_of({{0.5}}), {.scale_rewards = scale, .reward_weights = {}});
+    EXPECT_DOUBLE_EQ(got.metrics.at("frac_reward_zero_std"), 1);
+  }
+}
+
 TEST(GrpoAdvantage, HasSignalWhereTwoScoresDiffer) {
   const auto groups = groups_of({{1, 1, 0}, {1, 1}, {1, std::nullopt, 1}, {std::nullopt}, {}});
   std::vector<bool> got;

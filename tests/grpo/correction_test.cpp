@@ -2,6 +2,7 @@
 // plain loops.
 #include <cmath>
 #include <limits>
+#include <tuple>
 
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
@@ -116,6 +117,18 @@ TEST(GrpoEntropyMask, KeepsTheTopShare) {
     kept += entropy[t] >= threshold ? 1 : 0;
   }
   EXPECT_EQ(kept, 7);
+}
+
+// torch.quantile(torch.arange(n).float(), 1 - top_entropy_quantile), torch 2.15: the ranks are
+// float32, here just above 15, so that token 15 is left out.
+TEST(GrpoEntropyMask, RanksAsTorchQuantileDoes) {
+  for (const auto& [tokens, share, kept] : {std::tuple<int64_t, double, double>{26, 0.4, 10},
+                                            {51, 0.7, 35},
+                                            {101, 0.85, 85},
+                                            {51, 0.5, 26}}) {
+    const at::Tensor entropies = at::arange(tokens, at::kDouble);
+    EXPECT_EQ(count_at_least(entropies, entropy_threshold(entropies, share)), kept) << tokens;
+  }
 }
 
 TEST(GrpoAdaptiveEntropy, RaisesTheBonusBelowTheTargetAndStopsItAbove) {

@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "grpo/entropy.h"
 #include "grpo/loss.h"
 #include "tests/grpo/cases.h"
 
@@ -47,7 +48,9 @@ CaseBatch batch_of(const Json& batch, const Json& config) {
 LossOptions options_of(const Json& test, int64_t max_completion_length) {
   const Json& config = test["config"];
   LossOptions o;
-  o.loss_type = test["trainer"] == "GMPOTrainer" ? "gmpo" : config.value("loss_type", "dapo");
+  o.loss_type = config.value("loss_type", "dapo");
+  if (test["trainer"] == "GMPOTrainer") o.loss_type = "gmpo";
+  if (test["trainer"] == "RLOOTrainer") o.loss_type = "rloo";
   o.importance_sampling_level =
       importance_level_from(config.value("importance_sampling_level", "token"));
   o.max_completion_length = max_completion_length;
@@ -75,12 +78,43 @@ LossOptions options_of(const Json& test, int64_t max_completion_length) {
 }
 
 // The whole update as TRL counts it: this micro-batch is one of grad_accum alike.
-Normalizer normalizer_of(const Json& config, const CaseBatch& tokens) {
+Normalizer normalizer_of(const Json& batch, const Json& config, const CaseBatch& tokens) {
   const double accumulated = config.value("grad_accum", 1);
   const double updates = config.value("steps_per_generation", 1) / accumulated;
-  return {.sequences = static_cast<double>(tokens.sequences) * accumulated,
-          .loss_tokens = static_cast<double>(tokens.indices.size(0)) * accumulated,
-          .rollout_tokens = config["num_items_in_batch"].get<double>() / updates};
+  Normalizer n{.sequences = static_cast<double>(tokens.sequences) * accumulated,
+               .loss_tokens = static_cast<double>(tokens.indices.size(0)) * accumulated,
+               .rollout_tokens = config["num_items_in_batch"].get<double>() / updates};
+  const double share = config.value("top_entropy_quantile", 1.0);
+  if (share < 1 && accumulated > 1) {  // else found by the call itself
+    const at::Tensor entropies = tokens.pick(testing::tensor_of(batch["entropies"]));
+    n.entropy_threshold = entropy_threshold(entropies, share);
+    n.entropy_tokens = count_at_least(entropies, *n.entropy_threshold) * accumulated;
+  }
+  return n;
+}
+
+// What TRL's loss has of completions without a loss token where it takes whole sequences (GMPO,
+// RLOO): the ratio of nothing, 1, times the advantage. A constant, which ours leaves out.
+double loss_of_empty_sequences(const Json& batch, const Json& test, const CaseBatch& tokens) {
+  if (test["trainer"] == "GRPOTrainer") return 0;
+  const at::Tensor empty = tokens.mask_BT.sum(1) == 0;
+  const double sum = (testing::tensor_of(batch["advantages"]) * empty).sum().item<double>();
+  return -sum / static_cast<double>(tokens.sequences) / test["config"].value("grad_accum", 1);
+}
+
+// A metric as TRL logs it, which takes "policy_loss" of each micro-batch before it is divided by
+// their number; a null there is a number that does not exist.
+void expect_metric(const LossResult& result, const std::string& name, const Json& value,
+                   double micro_batches) {
+  const auto found = result.metrics.find(name);
+  if (value.is_null()) {
+    EXPECT_TRUE(found == result.metrics.end()) << name;
+    return;
+  }
+  ASSERT_NE(found, result.metrics.end()) << name;
+  const double want = value.get<double>();
+  const double got = found->second * (name == "policy_loss" ? micro_batches : 1.0);
+  EXPECT_NEAR(got, want, 1e-6 * std::max(1.0, std::abs(want))) << name;
 }
 
 LossInputs inputs_of(const Json& batch, const Json& config, const CaseBatch& tokens,
@@ -105,7 +139,7 @@ LossInputs inputs_of(const Json& batch, const Json& config, const CaseBatch& tok
                  .expand_as(like_BT));
   }
   in.offsets = tokens.offsets;
-  in.normalizer = normalizer_of(config, tokens);
+  in.normalizer = normalizer_of(batch, config, tokens);
   return in;
 }
 
@@ -125,7 +159,7 @@ void expect_case(const Json& file, const Json& test, at::ScalarType type, double
   in.entropies.set_requires_grad(true);
   const LossResult result =
       policy_loss(in, options_of(test, batch["max_completion_length"].get<int64_t>()));
-  const double want = test["loss"].get<double>();
+  const double want = test["loss"].get<double>() - loss_of_empty_sequences(batch, test, tokens);
   EXPECT_NEAR(result.loss.item<double>(), want, tolerance * std::max(std::abs(want), kCancelled))
       << "loss";
   result.loss.backward();
@@ -135,12 +169,10 @@ void expect_case(const Json& file, const Json& test, at::ScalarType type, double
     expect_gradient(in.entropies.grad(), testing::tensor_of(test["grad_entropies"]), tokens,
                     tolerance, "gradient of entropies");
   }
-  for (const auto& [name, value] : test["metrics"].items()) {
-    ASSERT_TRUE(result.metrics.contains(name)) << name;
-    EXPECT_NEAR(result.metrics.at(name), value.get<double>(),
-                1e-6 * std::max(1.0, std::abs(value.get<double>())))
-        << name;
-  }
+  const std::string loss_type = config.value("loss_type", "dapo");
+  const bool per_rollout = loss_type == "dapo" || loss_type == "cispo" || loss_type == "vespo";
+  for (const auto& [name, value] : test["metrics"].items())
+    expect_metric(result, name, value, per_rollout ? 1.0 : config.value("grad_accum", 1));
 }
 
 void expect_all(at::ScalarType type, double tolerance) {
