@@ -5,9 +5,11 @@
 #include <random>
 #include <set>
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include "grpo/advantage.h"
+#include "grpo/kl.h"
 #include "tests/grpo/cases.h"
 
 namespace ponder::grpo {
@@ -53,6 +55,33 @@ AdvantageOptions options_of(const Json& test) {
   return o;
 }
 
+// The KL in the reward of RLOOTrainer's cases with a beta, from the file's batch: log-probs [B][T]
+// of the old and the reference policy, of completions of `lens` tokens.
+std::vector<std::vector<double>> penalties_of(const Json& file, const Json& test) {
+  if (test.value("beta", 0.0) == 0) return {};
+  std::vector<data::ScoredGroup> groups = groups_of(test);
+  std::vector<float> reference;
+  size_t b = 0;
+  for (data::ScoredGroup& scored : groups) {
+    for (data::Completion& completion : scored.group.completions) {
+      const Json& batch = file["batch"];
+      for (size_t t = 0; t < batch["lens"][b].get<size_t>(); ++t) {
+        completion.token_ids.push_back(0);
+        completion.logprobs.push_back(batch["old_logps"][b][t].get<float>());
+        reference.push_back(batch["ref_logps"][b][t].get<float>());
+      }
+      const bool truncated = batch["truncated"][b++].get<int>() != 0;
+      completion.finish_reason =
+          truncated ? data::FinishReason::kLength : data::FinishReason::kStop;
+    }
+  }
+  const std::vector<float> none(test["num_generations"].get<size_t>(), 0.0F);
+  TrainBatch batch = pack(groups, std::vector(groups.size(), none),
+                          {.mask_truncated_completions = test["mask_truncated_completions"]});
+  batch.ref_logprobs = at::tensor(reference);
+  return kl_penalties(batch, test["beta"].get<double>(), KlEstimator::kK1);
+}
+
 // TRL's numbers are float32: what the last bits of the rewards decide (a group of equal 0.1s has a
 // deviation there, and is divided by it) is no more exact than ours are when those bits move.
 struct Slack {
@@ -61,11 +90,13 @@ struct Slack {
   std::set<double> zero_std;  // what frac_reward_zero_std may be
 };
 
-Slack slack_of(const Json& test, const Advantages& exact) {
+Slack slack_of(const Json& test, const Advantages& exact,
+               const std::vector<std::vector<double>>& penalties) {
   Slack slack;
   slack.zero_std.insert(exact.metrics.at("frac_reward_zero_std"));
   for (unsigned draw = 0; draw < 8; ++draw) {
-    const Advantages moved = compute_advantages(groups_of(test, 0x1p-23, draw), options_of(test));
+    const Advantages moved =
+        compute_advantages(groups_of(test, 0x1p-23, draw), options_of(test), penalties);
     slack.zero_std.insert(moved.metrics.at("frac_reward_zero_std"));
     for (size_t g = 0; g < exact.values.size(); ++g) {
       for (size_t i = 0; i < exact.values[g].size(); ++i) {
@@ -102,10 +133,11 @@ void expect_metrics(const Json& test, const Advantages& got, const Slack& slack)
   }
 }
 
-void expect_case(const Json& test) {
+void expect_case(const Json& file, const Json& test) {
   SCOPED_TRACE(test["name"].get<std::string>());
-  const Advantages got = compute_advantages(groups_of(test), options_of(test));
-  const Slack slack = slack_of(test, got);
+  const auto penalties = penalties_of(file, test);
+  const Advantages got = compute_advantages(groups_of(test), options_of(test), penalties);
+  const Slack slack = slack_of(test, got, penalties);
   const Json& want = test["advantages"];
   size_t i = 0;
   for (const auto& group : got.values) {
@@ -126,7 +158,7 @@ TEST(GrpoAdvantageCases, EqualTrl) {
   for (const auto& path : testing::case_files("grpo_advantages")) {
     SCOPED_TRACE(path.filename().string());
     const Json file = testing::read_cases(path);
-    for (const Json& test : file["cases"]) expect_case(test);
+    for (const Json& test : file["cases"]) expect_case(file, test);
     cases += file["cases"].size();
   }
   EXPECT_GT(cases, 0U) << "no grpo_advantages*.json in " << testing::cases_folder();
