@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 #include "policy/hf_folder.h"
 #include "policy/safetensors.h"
 #include "recipes/batch_logprobs.h"
@@ -167,16 +168,10 @@ fs::path write_dump(const fs::path& dumps, const GrpoRecipe& recipe, const polic
   return folder;
 }
 
-bool replay_dump(const fs::path& folder, std::FILE* out) {
-  if (!fs::exists(folder / "dump.json")) {
-    core::throw_user(
-        "{} is no dump of a failed update: it has no dump.json (a run keeps them in its folder "
-        "dumps)",
-        folder.string());
-  }
-  GrpoRecipe recipe;
-  core::Recipe::from_file(folder / "recipe.toml").read(recipe);
-  const Json json = Json::parse(core::read_file(folder / "dump.json", "dump"));
+namespace {
+
+// The update of `json`, the folder's dump.json; whether everything is finite this time.
+bool replay(const fs::path& folder, const GrpoRecipe& recipe, const Json& json, std::FILE* out) {
   fmt::print(out, "step {}, update {}: loss {}, gradient norm {}\n", json.at("step").dump(),
              json.at("update").dump(), json.at("loss").dump(), json.at("grad_norm").dump());
   const policy::Model model =
@@ -190,10 +185,16 @@ bool replay_dump(const fs::path& folder, std::FILE* out) {
   for (const grpo::TrainBatch& micro : grpo::split(batch, recipe.grpo.train_tokens_max)) {
     ++number_of;
     if (micro.num_loss_tokens == 0) continue;
-    const policy::TokenLogprobs now = batch_logprobs(model, micro, recipe.grpo.temperature);
+    policy::MoeRecord record{.balance = recipe.grpo.aux_loss};
+    const policy::TokenLogprobs now =
+        batch_logprobs(model, micro, recipe.grpo.temperature, &record);
     grpo::LossInputs inputs = grpo::loss_inputs(micro, now.logprobs, normalizer, loss);
     inputs.entropies = now.entropies;
-    const at::Tensor value = grpo::policy_loss(inputs, loss).loss;
+    at::Tensor value = grpo::policy_loss(inputs, loss).loss;
+    if (record.balance_loss.defined()) {
+      value = value + record.balance_loss * (static_cast<double>(micro.num_sequences()) /
+                                             static_cast<double>(batch.num_sequences()));
+    }
     value.backward();
     total += value.item<double>();
     fmt::print(out, "micro-batch {}: {} sequences, {} tokens, loss {}\n", number_of,
@@ -205,6 +206,26 @@ bool replay_dump(const fs::path& folder, std::FILE* out) {
       out, "replayed loss {}: {}\n", total,
       std::isfinite(total) && !broken ? "everything is finite here" : "not finite here either");
   return std::isfinite(total) && !broken;
+}
+
+}  // namespace
+
+bool replay_dump(const fs::path& folder, std::FILE* out) {
+  if (!fs::exists(folder / "dump.json")) {
+    core::throw_user(
+        "{} is no dump of a failed update: it has no dump.json (a run keeps them in its folder "
+        "dumps)",
+        folder.string());
+  }
+  GrpoRecipe recipe;
+  core::Recipe::from_file(folder / "recipe.toml").read(recipe);
+  const fs::path path = folder / "dump.json";
+  const Json json = core::parse_json<Json>(core::read_file(path, "dump"), path.string());
+  try {
+    return replay(folder, recipe, json, out);
+  } catch (const Json::exception& error) {
+    core::throw_user("{}: damaged: {}", path.string(), error.what());
+  }
 }
 
 }  // namespace ponder::recipes

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "recipes/dump.h"
 
 namespace ponder::recipes {
 namespace {
@@ -65,6 +66,26 @@ void check_kl_in_reward(const GrpoOptions& o) {
   }
 }
 
+// VESPO takes the sampler's correction into its sequence's weight token by token.
+void check_vespo(const GrpoRecipe& recipe) {
+  const grpo::LossOptions& loss = recipe.grpo.loss;
+  const bool by_sequence =
+      loss.importance_correction == grpo::ImportanceCorrection::kSequenceTruncate ||
+      loss.importance_correction == grpo::ImportanceCorrection::kSequenceMask;
+  if (loss.loss_type != "vespo" || !by_sequence || !loss_options(recipe).correct_sampler) return;
+  core::throw_user(
+      "grpo.loss.vllm_importance_sampling_mode: loss_type \"vespo\" weighs whole sequences itself: "
+      "set it to \"token_truncate\" or \"token_mask\"");
+}
+
+void check_entropy(const grpo::LossOptions& loss) {
+  if (!loss.use_adaptive_entropy || loss.entropy_coef_min <= loss.entropy_coef_max) return;
+  core::throw_user(
+      "grpo.loss.entropy_coef_min: {:g} is above grpo.loss.entropy_coef_max, {:g}: set it to at "
+      "most that",
+      loss.entropy_coef_min, loss.entropy_coef_max);
+}
+
 }  // namespace
 
 void check_grpo_recipe(const GrpoRecipe& recipe) {
@@ -72,6 +93,8 @@ void check_grpo_recipe(const GrpoRecipe& recipe) {
     core::throw_user("grpo.aux_loss balances what the router does: set grpo.freeze_router = false");
   check_kl_in_reward(recipe.grpo);
   check_stop_strings(recipe);
+  check_vespo(recipe);
+  check_entropy(recipe.grpo.loss);
   if (recipe.rollout.is_remote())
     check_fits_server(recipe);
   else if (recipe.training.device != DeviceKind::kCpu)

@@ -9,6 +9,7 @@
 #include "core/file.h"
 #include "data/records_json.h"
 #include "policy/safetensors.h"
+#include "recipes/checkpoint_json.h"
 #include "recipes/completion_columns.h"
 
 namespace ponder::recipes {
@@ -41,12 +42,18 @@ template <typename Value>
 void take(const CompletionColumn<Value>& column, const policy::SafetensorsFile& file,
           const Json& counts, const std::vector<data::Completion*>& completions) {
   const at::Tensor tensor = file.tensor(column.name);
+  if (tensor.scalar_type() != c10::CppTypeToScalarType<Value>::value)
+    throw_damaged(file.path(), fmt::format("'{}' is of another type", column.name));
   const Value* values = tensor.const_data_ptr<Value>();
+  int64_t left = tensor.numel();
   const Json& own = counts.at(column.name);
   for (size_t i = 0; i < completions.size(); ++i) {
     const auto count = own.at(i).get<int64_t>();
+    if (count < 0 || count > left)
+      throw_damaged(file.path(), fmt::format("'{}' has too few values", column.name));
     (completions[i]->*column.field).assign(values, values + count);
     values += count;
+    left -= count;
   }
 }
 
@@ -66,8 +73,7 @@ void save(const fs::path& checkpoint, const std::string& name,
   json["groups"] = std::move(records);
   json["counts"] = std::move(counts);
   json["safetensors_crc32c"] = checksum(path);
-  core::write_file_atomic(checkpoint / (name + ".json"),
-                          json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_checkpoint_json(checkpoint / (name + ".json"), std::move(json));
 }
 
 // Reads the groups and hands the JSON to `more`, whose JSON errors are damage too.
@@ -76,11 +82,9 @@ void load(const fs::path& checkpoint, const std::string& name,
   const fs::path path = checkpoint / (name + ".json"),
                  tensors = checkpoint / (name + ".safetensors");
   try {
-    const Json json = Json::parse(core::read_file(path, "pending rollout"));
-    if (checksum(tensors) != json.at("safetensors_crc32c").get<uint32_t>()) {
-      core::throw_user("{}: damaged: remove this checkpoint to go on from the one before",
-                       tensors.string());
-    }
+    const Json json = read_checkpoint_json(path);
+    if (checksum(tensors) != json.at("safetensors_crc32c").get<uint32_t>())
+      throw_damaged(tensors, "its checksum is another");
     std::vector<data::ScoredGroup> groups;
     for (const Json& record : json.at("groups")) groups.push_back(data::scored_group_from(record));
     std::vector<data::Completion*> completions;
@@ -93,8 +97,7 @@ void load(const fs::path& checkpoint, const std::string& name,
     for_each_column([&](const auto& column) { take(column, file, counts, completions); });
     more(std::move(groups), json);
   } catch (const Json::exception& error) {
-    core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",
-                     path.string(), error.what());
+    throw_damaged(path, error);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 
 namespace ponder::recipes {
 namespace {
@@ -88,7 +89,7 @@ void check_completion(const Json& completion, const std::string& place) {
 }
 
 Json parse_group(std::string_view line, const std::string& place) {
-  Json group = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  Json group = core::parse_json_or_discard<Json>(line);
   if (!group.is_object())
     throw_user("{}: expected one JSON object a line, a group of completions", place);
   check_field(group, "prompt", &Json::is_string, "a string", false, place);

@@ -6,7 +6,9 @@
 
 #include <fmt/format.h>
 
+#include "core/error.h"
 #include "core/file.h"
+#include "core/json_text.h"
 
 namespace ponder::recipes {
 namespace {
@@ -33,7 +35,10 @@ std::string cell(double value, bool is_share) {
 std::vector<json> read_lines(const std::filesystem::path& path) {
   std::vector<json> out;
   std::istringstream lines(core::read_file(path, "evaluation"));
-  for (std::string line; std::getline(lines, line);) out.push_back(json::parse(line));
+  for (std::string line; std::getline(lines, line);) {
+    out.push_back(
+        core::parse_json<json>(line, fmt::format("{}:{}", path.string(), out.size() + 1)));
+  }
   return out;
 }
 
@@ -46,6 +51,22 @@ std::string completion_text(const json& group) {
   return fmt::format("{}   [{} tokens, {}]", completion.at("text").get<std::string>(),
                      completion.at("num_tokens").get<int64_t>(),
                      completion.at("reason").get<std::string>());
+}
+
+// side_by_side() of files that are there; a json::exception where they hold something else.
+std::string of_both(const std::filesystem::path& before, const std::filesystem::path& after) {
+  const std::vector<json> old_groups = read_lines(before), new_groups = read_lines(after);
+  const size_t count = std::min(old_groups.size(), new_groups.size());
+  if (count == 0) return "";
+  size_t chosen = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (is_right(old_groups[i]) || !is_right(new_groups[i])) continue;
+    chosen = i;
+    break;
+  }
+  return fmt::format("one of them, answered by both\n  {}\n  before: {}\n  after:  {}\n",
+                     json(old_groups[chosen].at("prompt")).dump(),
+                     completion_text(old_groups[chosen]), completion_text(new_groups[chosen]));
 }
 
 }  // namespace
@@ -71,18 +92,12 @@ std::string before_after_table(const std::vector<core::StepRecord>& records) {
 
 std::string side_by_side(const std::filesystem::path& before, const std::filesystem::path& after) {
   if (!std::filesystem::exists(before) || !std::filesystem::exists(after)) return "";
-  const std::vector<json> old_groups = read_lines(before), new_groups = read_lines(after);
-  const size_t count = std::min(old_groups.size(), new_groups.size());
-  if (count == 0) return "";
-  size_t chosen = 0;
-  for (size_t i = 0; i < count; ++i) {
-    if (is_right(old_groups[i]) || !is_right(new_groups[i])) continue;
-    chosen = i;
-    break;
+  try {
+    return of_both(before, after);
+  } catch (const json::exception&) {
+    core::throw_user("{} and {}: expected evaluations as ponder train writes them", before.string(),
+                     after.string());
   }
-  return fmt::format("one of them, answered by both\n  {}\n  before: {}\n  after:  {}\n",
-                     json(old_groups[chosen].at("prompt")).dump(),
-                     completion_text(old_groups[chosen]), completion_text(new_groups[chosen]));
 }
 
 }  // namespace ponder::recipes

@@ -5,8 +5,10 @@
 
 #include <unistd.h>
 
+#include "core/error.h"
 #include "recipes/stopping.h"
 #include "recipes/workers.h"
+#include "rollout/not_finite.h"
 
 namespace ponder::recipes {
 
@@ -91,12 +93,29 @@ StepContext context_of(int64_t step, Recorder* recorder) {
   return {.say = [](const std::string&) {}, .before_update = [] {}};
 }
 
+// `sample`, which the weights after step `trained` do; where they no longer can, the error says so.
+template <typename Sample>
+auto with_weights_of(int64_t trained, const Sample& sample) {
+  try {
+    return sample();
+  } catch (const rollout::NotFiniteLogits& error) {
+    if (trained == 0) throw;
+    core::throw_run(
+        "training has diverged: with the weights after step {}, {}: lower optimizer.learning_rate "
+        "and start anew with another --run; model_name_or_path = RUN/checkpoints/STEP starts from "
+        "an earlier step's weights",
+        trained, error.where());
+  }
+}
+
 // With its time; none: cut off.
 std::optional<Metrics> evaluate(Stage& stage, int64_t step, Recorder* recorder) {
   const core::Stopwatch watch;
-  auto metrics = stage.evaluate(
-      step, recorder != nullptr ? recorder->evaluation_file(step) : std::filesystem::path(),
-      context_of(step, recorder).say);
+  auto metrics = with_weights_of(step, [&] {
+    return stage.evaluate(
+        step, recorder != nullptr ? recorder->evaluation_file(step) : std::filesystem::path(),
+        context_of(step, recorder).say);
+  });
   if (metrics && step > 0) (*metrics)[kEvaluationTime] = watch.seconds();
   return metrics;
 }
@@ -105,7 +124,8 @@ std::optional<Metrics> evaluate(Stage& stage, int64_t step, Recorder* recorder) 
 // are this worker's. None: cut off before its first update.
 std::optional<Metrics> one_step(Stage& stage, distributed::Group& group, const LoopOptions& options,
                                 int64_t step, Recorder* recorder) {
-  auto metrics = stage.step(step, context_of(step, recorder));
+  auto metrics =
+      with_weights_of(step - 1, [&] { return stage.step(step, context_of(step, recorder)); });
   if (!metrics) return std::nullopt;
   const bool due = step % options.eval_steps == 0 || step == stage.num_steps();
   if (due && agreed_stop(group) == 0) {

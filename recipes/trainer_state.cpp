@@ -7,7 +7,7 @@
 
 #include "core/crc32c.h"
 #include "core/error.h"
-#include "core/file.h"
+#include "recipes/checkpoint_json.h"
 
 namespace ponder::recipes {
 namespace {
@@ -31,10 +31,7 @@ void check_tensors_file(const fs::path& path, const data::Json& state) {
   const auto expected = state.at("trainer_safetensors_crc32c").get<uint32_t>();
   const uint32_t found = checksum(path);
   if (found == expected) return;
-  core::throw_user(
-      "{}: damaged: its checksum is {:08x}, expected {:08x}: remove this checkpoint to go on from "
-      "the one before",
-      path.string(), found, expected);
+  throw_damaged(path, fmt::format("its checksum is {:08x}, expected {:08x}", found, expected));
 }
 
 void warn_of_threads(int threads) {
@@ -73,11 +70,11 @@ void save_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& 
                         const data::Json& values, int workers) {
   const fs::path path = checkpoint / "trainer.safetensors";
   policy::save_safetensors(path, tensors, {});
-  const data::Json state = {{"values", values},
-                            {"threads", at::get_num_threads()},
-                            {"workers", workers},
-                            {"trainer_safetensors_crc32c", checksum(path)}};
-  core::write_file_atomic(checkpoint / "trainer.json", state.dump(2) + "\n");
+  write_checkpoint_json(checkpoint / "trainer.json",
+                        {{"values", values},
+                         {"threads", at::get_num_threads()},
+                         {"workers", workers},
+                         {"trainer_safetensors_crc32c", checksum(path)}});
 }
 
 void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensors& tensors,
@@ -85,7 +82,7 @@ void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensor
   const at::NoGradGuard no_grad;
   const fs::path path = checkpoint / "trainer.json";
   try {
-    const auto state = data::Json::parse(core::read_file(path, "trainer's state"));
+    const data::Json state = read_checkpoint_json(path);
     const policy::SafetensorsFile file(checkpoint / "trainer.safetensors");
     check_tensors_file(file.path(), state);
     for (const auto& [name, tensor] : tensors) {
@@ -102,8 +99,7 @@ void restore_trainer_state(const fs::path& checkpoint, const policy::NamedTensor
     warn_of_threads(state.at("threads").get<int>());
     warn_of_workers(state.value("workers", 1), workers);
   } catch (const data::Json::exception& error) {
-    core::throw_user("{}: damaged ({}): remove this checkpoint to go on from the one before",
-                     path.string(), error.what());
+    throw_damaged(path, error);
   }
 }
 

@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "rollout/not_finite.h"
 
 namespace ponder::rollout {
 namespace {
@@ -97,11 +98,9 @@ Draw Job::draw(size_t sample, std::span<const int32_t> guesses, std::span<const 
     context.forbidden = stop_list_;
   Draw draw = draw_token(logits, request_.options.rule, context, uniform, scratch);
   if (std::isnan(draw.logprob)) {
-    core::throw_run(
-        "prompt '{}': the model's logits are not finite at token {} of sample {}: its weights or "
-        "its "
-        "config.json are damaged, or training has diverged",
-        request_.prompt.id, tokens.size(), sample);
+    throw NotFiniteLogits(
+        fmt::format("prompt '{}': the model's logits are not finite at token {} of sample {}",
+                    request_.prompt.id, tokens.size(), sample));
   }
   if (request_.options.keep_sampling_mask)
     draw.kept = kept_tokens(request_.options.rule, draw, scratch);

@@ -62,7 +62,7 @@ std::string tests_json(const FunctionTests& tests) {
                {"assert_tests", tests.assertions},
                {"setup", tests.setup}};
   if (tests.assertions.empty()) {
-    json["io_pairs"] = Json::parse(tests.pairs_json, nullptr, false);
+    json["io_pairs"] = core::parse_json_or_discard<Json>(tests.pairs_json);
     if (!json["io_pairs"].is_array() || json["io_pairs"].empty())
       core::throw_user(
           "[sandbox] function tests need assertions, or pairs: [[[arguments...], expected], ...]");

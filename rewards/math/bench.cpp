@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/file.h"
+#include "core/json_text.h"
 #include "rewards/math/math.h"
 
 namespace ponder::rewards {
@@ -23,9 +24,12 @@ std::vector<std::pair<std::string, std::string>> read_pairs(const std::filesyste
   std::vector<std::pair<std::string, std::string>> pairs;
   std::istringstream lines(core::read_file(path, "math cases"));
   for (std::string line; std::getline(lines, line);) {
-    const data::Json entry = data::Json::parse(line, nullptr, false);
-    if (!entry.is_object() || !entry.contains("answer") || !entry.contains("gold")) {
-      core::throw_user("{}: line {}: expected an object with \"gold\" and \"answer\"",
+    const data::Json entry = core::parse_json_or_discard<data::Json>(line);
+    const auto is_text = [&](const char* key) {
+      return entry.contains(key) && entry[key].is_string();
+    };
+    if (!entry.is_object() || !is_text("answer") || !is_text("gold")) {
+      core::throw_user("{}: line {}: expected an object with \"gold\" and \"answer\", strings",
                        path.string(), pairs.size() + 1);
     }
     pairs.emplace_back(entry["answer"].get<std::string>(), entry["gold"].get<std::string>());

@@ -325,6 +325,21 @@ TEST(KlInReward, IsRefusedWhereItWouldDoNothing) {
               HasSubstr("normalize_then_sum"));
 }
 
+TEST(Contradictions, AreFoundBeforeAnythingIsSampled) {
+  const test::TempDir folder;
+  const auto refused = [&](const std::vector<std::string>& words) {
+    std::vector<std::string> more = words;
+    more.emplace_back("--check");
+    const test::Outcome outcome = test::run(test::small_run(folder.path() / "run", more));
+    EXPECT_EQ(outcome.status, 2);
+    return outcome.err;
+  };
+  EXPECT_THAT(refused({"grpo.loss.loss_type=vespo", "grpo.one_step_off=true"}),
+              HasSubstr("grpo.loss.vllm_importance_sampling_mode: loss_type \"vespo\""));
+  EXPECT_THAT(refused({"grpo.loss.use_adaptive_entropy=true", "grpo.loss.entropy_coef_min=2"}),
+              HasSubstr("grpo.loss.entropy_coef_min: 2 is above grpo.loss.entropy_coef_max, 1"));
+}
+
 TEST(FilterGroups, EndsWithWhatThereIsWhereCompletionsPause) {
   const test::TempDir folder;
   const auto records = trained(
