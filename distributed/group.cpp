@@ -141,6 +141,14 @@ struct Group::Impl {
     static_cast<void>(board.release());
   }
 
+  // After the last word of whoever holds the store: the others, who find the connections closed,
+  // can still read it. Gloo's end may wait for what is under way; the process does not.
+  void hang_up() {
+    if (worker.rank != 0 || worker.launcher_holds_store) return;
+    std::thread([closing = std::move(gloo)]() mutable { closing.reset(); }).detach();
+    linger(worker);
+  }
+
   // NCCL wants to be told before its end. The work is done: what hinders it is a warning.
   void end_device() const {
     if (!on_device) return;
@@ -343,6 +351,7 @@ void Group::give_up(std::string_view error) {
   if (impl_->alone() || impl_->failed) return;
   impl_->failed = true;
   impl_->board->give_up(std::string(error));
+  impl_->hang_up();
 }
 
 void Group::all_reduce_sum(at::Tensor& tensor, std::string_view what) {

@@ -334,7 +334,8 @@ TEST(Contradictions, AreFoundBeforeAnythingIsSampled) {
     EXPECT_EQ(outcome.status, 2);
     return outcome.err;
   };
-  EXPECT_THAT(refused({"grpo.loss.loss_type=vespo", "grpo.one_step_off=true"}),
+  EXPECT_THAT(refused({"grpo.loss.loss_type=vespo", "grpo.one_step_off=true",
+                       "grpo.loss.vllm_importance_sampling_mode=sequence_mask"}),
               HasSubstr("grpo.loss.vllm_importance_sampling_mode: loss_type \"vespo\""));
   EXPECT_THAT(refused({"grpo.loss.use_adaptive_entropy=true", "grpo.loss.entropy_coef_min=2"}),
               HasSubstr("grpo.loss.entropy_coef_min: 2 is above grpo.loss.entropy_coef_max, 1"));
