@@ -98,7 +98,7 @@ std::unique_ptr<TensorBoardWriter> rewrite_events(const std::filesystem::path& f
 }  // namespace
 
 bool depends_on_machine(std::string_view key) {
-  return key.starts_with("timing_s/") || key.starts_with("perf/");
+  return key.starts_with("timing_s/") || key.starts_with("perf/") || key == "step_time";
 }
 
 std::string metrics_line(const StepRecord& record) {

@@ -17,7 +17,8 @@ namespace ponder::core {
 class FileAppender;
 class TensorBoardWriter;
 
-// True for timing_s/* and perf/*, whose values differ from machine to machine and from run to run.
+// True for timing_s/*, perf/* and step_time, whose values differ from machine to machine and from
+// run to run.
 bool depends_on_machine(std::string_view key);
 
 // One line of metrics.jsonl. A number that was not finite is written as null and read back as NaN.

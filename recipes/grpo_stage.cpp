@@ -272,6 +272,7 @@ class GrpoStage : public Stage {
   static void add_performance(int64_t num_tokens, const std::map<std::string, double>& seconds,
                               Metrics& metrics) {
     for (const auto& [phase, value] : seconds) metrics["timing_s/" + phase] = value;
+    metrics["step_time"] = seconds.at("step");  // TRL's name
     metrics["perf/tokens_per_s"] = static_cast<double>(num_tokens) / seconds.at("step");
     metrics["perf/sampled_tokens_per_s"] =
         metrics["completions/total_length"] / seconds.at("sample");

@@ -92,6 +92,7 @@ constexpr ChartSpec kCharts[] = {
 constexpr size_t kNumLarge = 4;
 constexpr std::string_view kPhasePrefix = "timing_s/";
 constexpr std::string_view kWholeStep = "timing_s/step";
+constexpr const char* kWholeStepForTrl = "step_time";  // the same number under TRL's name
 
 // The metric at every step that has it; non-finite values stay as NaN.
 Curve curve_of(const RunData& run, const std::string& metric) {
@@ -245,6 +246,7 @@ std::set<std::string> metrics_of(std::span<const RunData> runs) {
       for (const auto& [name, value] : record.metrics) names.insert(name);
     }
   }
+  if (names.contains(std::string(kWholeStep))) names.erase(kWholeStepForTrl);
   return names;
 }
 

@@ -69,6 +69,7 @@ TEST(MetricsLine, NumbersReadBackAsTheSameBits) {
 TEST(DependsOnMachine, IsTrueOfTimingAndPerfOnly) {
   EXPECT_TRUE(depends_on_machine("timing_s/step"));
   EXPECT_TRUE(depends_on_machine("perf/tokens_per_s"));
+  EXPECT_TRUE(depends_on_machine("step_time"));
   EXPECT_FALSE(depends_on_machine("reward"));
   EXPECT_FALSE(depends_on_machine("eval/timing_s/x"));
 }

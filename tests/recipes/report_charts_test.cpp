@@ -122,6 +122,7 @@ TEST(MakeCharts, NothingIsHidden) {
                                      {"reward_std", 0.1},
                                      {"completions/min_length", 3},
                                      {"timing_s/step", 2},
+                                     {"step_time", 2},
                                      {"timing_s/sample", 1},
                                      {"perf/rss_bytes", 5}}}});
   // completions/min_length is a band elsewhere, but without its mean it stands alone.
