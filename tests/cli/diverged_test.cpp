@@ -89,9 +89,6 @@ TEST_F(DamagedState, IsNamed) {
   for (const char* name : {"trainer.json", "pending.json", "paused.json"}) {
     const std::string whole = test::read_text(run_ / "checkpoints/2" / name);
     expect_damaged(name, whole.substr(0, whole.size() / 2));
-    expect_damaged(name, "");
-    expect_damaged(name, std::string(100000, '['));
-    expect_damaged(name, "{}");
     std::string other = whole;  // one digit of a value: only the checksum tells
     const size_t digit = other.find_last_of("0123456789", other.find("\"safetensors_crc32c\"") - 2);
     other[digit] = other[digit] == '7' ? '8' : '7';
@@ -108,6 +105,9 @@ TEST_F(DamagedState, IsNamed) {
       EXPECT_THAT(outcome.err, HasSubstr("has too few values"));
     }
   }
+  expect_damaged("trainer.json", "");
+  expect_damaged("paused.json", std::string(100000, '['));
+  expect_damaged("pending.json", "{}");
   EXPECT_EQ(test::run(words()).status, 0);  // as it was
 }
 
