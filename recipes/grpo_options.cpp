@@ -11,11 +11,14 @@ void bind(core::Binder& b, FilterGroupsOptions& o) {
 }
 
 void bind(core::Binder& b, GrpoOptions& o) {
-  b.field("max_steps", o.max_steps, "rollouts, each with its updates", {.low = 1});
-  b.field("prompts_per_step", o.prompts_per_step, "prompts in a rollout", {.low = 1});
-  b.field("num_generations", o.num_generations, "completions of each prompt", {.low = 1});
+  // The upper bounds keep products of these, which are printed and counted, within 64 bits.
+  b.field("max_steps", o.max_steps, "rollouts, each with its updates", {.low = 1, .high = 1e9});
+  b.field("prompts_per_step", o.prompts_per_step, "prompts in a rollout",
+          {.low = 1, .high = 100'000});
+  b.field("num_generations", o.num_generations, "completions of each prompt",
+          {.low = 1, .high = 10'000});
   b.field("max_completion_length", o.max_completion_length, "tokens; also dr_grpo's constant",
-          {.low = 1});
+          {.low = 1, .high = 1e9});
   b.field("temperature", o.temperature, "of sampling, and of the log-probs that are trained",
           {.low = 0.01});
   b.field("top_p", o.top_p, "sample from the smallest set of tokens that reaches this mass",
@@ -31,9 +34,9 @@ void bind(core::Binder& b, GrpoOptions& o) {
           "train log-probs over the tokens that top_p, top_k and min_p left");
   b.field("keep_routing", o.keep_routing,
           "train each token through the experts that sampling chose for it");
-  b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1});
+  b.field("num_iterations", o.num_iterations, "passes over each rollout", {.low = 1, .high = 1000});
   b.field("steps_per_generation", o.steps_per_generation,
-          "updates in each pass, from random mini-batches", {.low = 1});
+          "updates in each pass, from random mini-batches", {.low = 1, .high = 1e6});
   b.field("train_tokens_max", o.train_tokens_max,
           "tokens in one forward and backward; memory, not results", {.low = 1});
   b.field("mask_truncated_completions", o.mask_truncated_completions,

@@ -341,6 +341,19 @@ TEST(Contradictions, AreFoundBeforeAnythingIsSampled) {
               HasSubstr("grpo.loss.entropy_coef_min: 2 is above grpo.loss.entropy_coef_max, 1"));
 }
 
+// Their products would leave 64 bits: "-4 updates".
+TEST(BatchArithmetic, RefusesNumbersThatNobodyMeans) {
+  const test::TempDir folder;
+  for (const char* key : {"max_steps", "prompts_per_step", "num_generations", "num_iterations",
+                          "steps_per_generation", "max_completion_length"}) {
+    const std::string word = fmt::format("grpo.{}=4000000000", key);
+    const test::Outcome outcome =
+        test::run(test::small_run(folder.path() / "run", {word, "--check"}));
+    EXPECT_EQ(outcome.status, 2) << word;
+    EXPECT_THAT(outcome.err, HasSubstr(fmt::format("grpo.{}: expected a value from 1 to", key)));
+  }
+}
+
 TEST(FilterGroups, EndsWithWhatThereIsWhereCompletionsPause) {
   const test::TempDir folder;
   const auto records = trained(
