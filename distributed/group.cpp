@@ -53,7 +53,8 @@ std::shared_ptr<gloo::transport::Device> device_for(const Worker& worker) {
 
 // c10d logs each lost connection with its stack; our own error says it in a line.
 void quiet_c10d() {
-  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 2;  // errors
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr)
+    FLAGS_caffe2_log_level = 3;  // ours say it without stacks
 }
 
 // Whoever holds the store ends last, so that the others can still read who is missing.

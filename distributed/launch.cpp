@@ -83,6 +83,7 @@ Worker from_torchrun() {
         "RANK and WORLD_SIZE are set but {} is not: a launcher sets it to where rank 0 listens",
         text_of("MASTER_ADDR") ? "MASTER_PORT" : "MASTER_ADDR");
   }
+  if (const auto own = text_of("PONDER_LAUNCHER")) worker.launcher = *own;
   worker.launcher_holds_store = text_of("TORCHELASTIC_USE_AGENT_STORE") == "True";
   worker.restart = number("TORCHELASTIC_RESTART_COUNT", 0).value_or(0);
   return worker;

@@ -53,6 +53,7 @@ std::vector<std::string> environment_of(int rank, int workers, uint16_t port) {
   out.push_back(fmt::format("LOCAL_RANK={}", rank));
   out.push_back(fmt::format("WORLD_SIZE={}", workers));
   out.push_back(fmt::format("MASTER_PORT={}", port));
+  out.emplace_back("PONDER_LAUNCHER=--workers");  // for messages
   out.push_back("MASTER_ADDR=127.0.0.1");
   return out;
 }
