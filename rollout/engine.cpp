@@ -1,8 +1,8 @@
 #include "rollout/engine.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
-#include <deque>
 #include <map>
 #include <numeric>
 
@@ -15,6 +15,8 @@
 #include "policy/decode/decoder.h"
 #include "rollout/job.h"
 #include "rollout/mtp_drafter.h"
+#include "rollout/news.h"
+#include "rollout/not_finite.h"
 #include "rollout/prompt_scores.h"
 #include "rollout/scheduler.h"
 
@@ -27,14 +29,6 @@ constexpr int64_t kLogitRows = 64;
 }  // namespace
 
 struct Engine::Impl {
-  // Something that a callback is to hear of: a token, or else the sample's end.
-  struct News {
-    std::shared_ptr<Job> job;
-    size_t sample;
-    std::optional<TokenEvent> token;
-    bool is_prompt = false;  // its log-probs are known
-  };
-
   const policy::Model& model;
   const policy::Tokenizer& tokenizer;
   EngineOptions options;
@@ -46,8 +40,7 @@ struct Engine::Impl {
   bool drafting = false;  // the drafter follows the next pass
   Guesses guesses;        // of the next pass
   PromptScores prompt_scores;
-  std::deque<News> news;
-  bool delivering = false;
+  News news;
   RequestId next_id = 1;
   EngineStats stats;
 
@@ -123,10 +116,9 @@ struct Engine::Impl {
       tokens.push_back(prompt + static_cast<int64_t>(job->completion(sample).token_ids.size()));
     }
     for (int64_t sample = 0; sample < job->request().options.num_generations; ++sample) {
-      if (job->ended(sample)) news.push_back({job, static_cast<size_t>(sample), std::nullopt});
+      if (job->ended(sample)) news.ended(job, static_cast<size_t>(sample));
     }
-    if (job->request().num_prompt_logprobs && !job->next_to_score())
-      news.push_back({job, 0, std::nullopt, true});
+    if (job->request().num_prompt_logprobs && !job->next_to_score()) news.prompt_scored(job);
     if (tokens.empty()) return id;
     scheduler.add(id, prompt, std::move(tokens));
     jobs[id] = std::move(job);
@@ -139,11 +131,13 @@ struct Engine::Impl {
       guess();
       const Scheduler::Pass pass = scheduler.next_pass();
       const at::Tensor hidden = forward(pass);
-      for (std::shared_ptr<Job>& job : prompt_scores.book(decoder, hidden))
-        news.push_back({std::move(job), 0, std::nullopt, true});
+      for (const std::shared_ptr<Job>& job : prompt_scores.book(decoder, hidden)) {
+        if (job->failure().empty()) news.prompt_scored(job);
+      }
       sample(pass, scheduler.complete(pass), hidden);
+      drop_failed();
     }
-    deliver();
+    news.deliver();
     return !jobs.empty() || !news.empty();
   }
 
@@ -172,9 +166,24 @@ struct Engine::Impl {
     for (const size_t sample : job->open_samples()) {
       if (job->ended(sample)) continue;
       job->end(sample, reason);
-      news.push_back({job, sample, std::nullopt});
+      news.ended(job, sample);
     }
     return true;
+  }
+
+  // Requests whose logits were not finite: the books of all others are right when this throws.
+  void drop_failed() {
+    std::vector<std::pair<RequestId, std::shared_ptr<Job>>> failed;
+    for (const auto& entry : jobs) {
+      if (!entry.second->failure().empty()) failed.push_back(entry);
+    }
+    std::shared_ptr<Job> unheard;
+    for (const auto& [id, job] : failed) {
+      forget(id);
+      news.failed(job);
+      if (!job->request().on_failed && !unheard) unheard = job;
+    }
+    if (unheard) throw NotFiniteLogits(unheard->failure());
   }
 
   // Asks for room behind the sequences in which tokens are to be guessed, or looks these up.
@@ -340,7 +349,7 @@ struct Engine::Impl {
       out.draws.push_back(job.draw(sample, guessed.first(g), values, scratch));
       const int32_t token = out.draws.back().token;
       out.tops.emplace_back();
-      if (job.request().num_top_logprobs)
+      if (job.request().num_top_logprobs && !std::isnan(out.draws.back().logprob))
         out.tops.back() = top_logprobs(values, token, *job.request().num_top_logprobs);
       if (g == guessed.size() || guessed[g] != token) return out;
     }
@@ -352,7 +361,8 @@ struct Engine::Impl {
     const std::shared_ptr<Job> job = jobs.at(id);
     const size_t sample = job->open_samples()[sequence.sample];
     std::optional<data::FinishReason> reason;
-    for (size_t i = 0; i < drawn.draws.size() && !reason; ++i) {
+    for (size_t i = 0; i < drawn.draws.size() && !reason && job->failure().empty(); ++i) {
+      if (std::isnan(drawn.draws[i].logprob)) return job->fail_sample(sample);
       reason = job->take(sample, drawn.draws[i]);
       ++stats.sampled_tokens;
       if (i > 0) ++stats.right_guesses;
@@ -364,35 +374,13 @@ struct Engine::Impl {
         if (i + 1 < drawn.draws.size()) Scheduler::guessed_right(sequence);
       }
       if (!job->request().on_token) continue;
-      news.push_back({job, sample,
-                      TokenEvent{.sample = sample,
-                                 .token = drawn.draws[i].token,
-                                 .text = job->take_new_text(sample),
-                                 .logprobs = std::move(drawn.tops[i])}});
+      news.token(job, {.sample = sample,
+                       .token = drawn.draws[i].token,
+                       .text = job->take_new_text(sample),
+                       .logprobs = std::move(drawn.tops[i])});
     }
-    if (reason) news.push_back({job, sample, std::nullopt});
+    if (reason) news.ended(job, sample);
     if (job->all_ended()) forget(id);
-  }
-
-  void deliver() {
-    if (delivering) return;
-    const struct Flag {
-      bool& flag;
-      explicit Flag(bool& f) : flag(f) { flag = true; }
-      ~Flag() { flag = false; }
-    } guard(delivering);
-    while (!news.empty()) {
-      const News item = std::move(news.front());
-      news.pop_front();
-      const Request& request = item.job->request();
-      if (item.is_prompt) {
-        if (request.on_prompt) request.on_prompt(item.job->prompt_scores());
-      } else if (item.token) {
-        request.on_token(*item.token);
-      } else if (request.on_completion) {
-        request.on_completion(0, item.sample, item.job->completion(item.sample));
-      }
-    }
   }
 
   // Forgets a request without a word to anybody.
@@ -420,7 +408,7 @@ bool Engine::step() {
 
 bool Engine::cancel(RequestId id) {
   const bool found = impl_->end_request(id, data::FinishReason::kAborted);
-  impl_->deliver();
+  impl_->news.deliver();
   return found;
 }
 
@@ -462,6 +450,7 @@ std::vector<data::Group> Engine::generate(std::vector<Request> requests,
         if (own) own(0, sample, completion);
         if (on_completion) on_completion(i, sample, completion);
       };
+      requests[i].on_failed = {};
       ids.push_back(submit(std::move(requests[i])));
     }
     while (open > 0) step();

@@ -105,6 +105,9 @@ struct Request {
   OnPrompt on_prompt = {};                          // once, before the first token
   OnToken on_token = {};
   OnCompletion on_completion = {};
+  // Once, with the reason, in place of all that was still to come, where the model's logits are not
+  // finite: the other requests go on. None: step() throws it as RunError.
+  std::function<void(const std::string&)> on_failed = {};
 };
 using RequestId = int64_t;
 
@@ -135,8 +138,9 @@ class Engine {
   // than the whole cache.
   RequestId submit(Request request);
   // One forward pass over what runs and what can start, and a token for each sequence that is up to
-  // date. Returns whether any request is unfinished. An exception of a callback passes through and
-  // leaves the engine usable.
+  // date. Returns whether any request is unfinished. An exception of a callback passes through. A
+  // request for which the model's logits are not finite is forgotten, and RunError thrown where it
+  // has no on_failed. Both leave the engine usable.
   bool step();
   // Its unfinished samples end as kAborted, on_completion is called for each. False where no such
   // request is under way.
@@ -146,7 +150,8 @@ class Engine {
   EngineStats stats() const;
 
   // All of the requests to their ends: one group each, in their order. Where nothing else runs the
-  // cache's memory is given back until the next pass.
+  // cache's memory is given back until the next pass. Logits that are not finite throw RunError,
+  // with or without on_failed.
   std::vector<data::Group> generate(std::vector<Request> requests,
                                     const OnCompletion& on_completion = {});
   // The same for one set of options.

@@ -7,7 +7,6 @@
 
 #include "core/error.h"
 #include "core/random.h"
-#include "rollout/not_finite.h"
 
 namespace ponder::rollout {
 namespace {
@@ -97,12 +96,7 @@ Draw Job::draw(size_t sample, std::span<const int32_t> guesses, std::span<const 
   if (static_cast<int64_t>(tokens.size()) < request_.options.min_completion_length)
     context.forbidden = stop_list_;
   Draw draw = draw_token(logits, request_.options.rule, context, uniform, scratch);
-  if (std::isnan(draw.logprob)) {
-    throw NotFiniteLogits(
-        fmt::format("prompt '{}': the model's logits are not finite at token {} of sample {}",
-                    request_.prompt.id, tokens.size(), sample));
-  }
-  if (request_.options.keep_sampling_mask)
+  if (request_.options.keep_sampling_mask && !std::isnan(draw.logprob))
     draw.kept = kept_tokens(request_.options.rule, draw, scratch);
   return draw;
 }
@@ -143,6 +137,22 @@ std::optional<int64_t> Job::next_to_score() const {
   const auto last = static_cast<int64_t>(prompt().size()) - 1;
   if (!request_.num_prompt_logprobs || next >= last) return std::nullopt;
   return next;
+}
+
+void Job::take_score(TopLogprobs score) {
+  if (std::isnan(score.chosen.logprob))
+    fail(fmt::format("token {} of the prompt", prompt_scores_.size() + 1));
+  prompt_scores_.push_back(std::move(score));
+}
+
+void Job::fail_sample(size_t sample) {
+  fail(fmt::format("token {} of sample {}", completions_[sample].token_ids.size(), sample));
+}
+
+void Job::fail(const std::string& place) {
+  if (!failure_.empty()) return;
+  failure_ = fmt::format("prompt '{}': the model's logits are not finite at {}", request_.prompt.id,
+                         place);
 }
 
 std::optional<data::FinishReason> Job::take(size_t sample, const Draw& draw) {

@@ -29,7 +29,8 @@ class Job {
   int64_t length_max() const { return length_max_; }
 
   // The next token of a sample from its logits. Pure: threads may draw for several samples.
-  // `guesses` stand behind the completion's tokens as if they had been taken.
+  // `guesses` stand behind the completion's tokens as if they had been taken. Logits that are not
+  // finite give a logprob of NaN: not to be taken.
   Draw draw(size_t sample, std::span<const int32_t> guesses, std::span<const float> logits,
             DrawScratch& scratch) const;
   // Of `count` tokens guessed ahead, as many as can be of use: what the sample has left, but one.
@@ -43,11 +44,15 @@ class Job {
   // Where the prompt's log-probs are asked for: the position that comes next, whose logits tell of
   // the token behind it; none once all are known.
   std::optional<int64_t> next_to_score() const;
-  // Takes them for the token behind that position.
-  void take_score(TopLogprobs score) { prompt_scores_.push_back(std::move(score)); }
+  // Takes them for the token behind that position; NaN fails the request.
+  void take_score(TopLogprobs score);
   const std::vector<TopLogprobs>& prompt_scores() const { return prompt_scores_; }
   // Takes the token; returns why the sample has ended, if it has.
   std::optional<data::FinishReason> take(size_t sample, const Draw& draw);
+  // What draw() gave for the sample's next token is NaN: the request fails.
+  void fail_sample(size_t sample);
+  // Where logits were not finite (NotFiniteLogits::where); empty: nowhere.
+  const std::string& failure() const { return failure_; }
   // Ends a sample; its text is complete then.
   void end(size_t sample, data::FinishReason reason);
   bool ended(size_t sample) const { return ended_[sample]; }
@@ -58,6 +63,7 @@ class Job {
 
  private:
   void start(size_t sample, const policy::Tokenizer& tokenizer);
+  void fail(const std::string& place);
 
   Request request_;
   policy::Tokenizer tokenizer_;
@@ -75,6 +81,7 @@ class Job {
   std::vector<size_t> begun_tokens_;  // of each sample, from earlier calls
   std::vector<bool> ended_;
   size_t num_ended_ = 0;
+  std::string failure_;
 };
 
 }  // namespace ponder::rollout

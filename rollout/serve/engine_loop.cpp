@@ -55,6 +55,12 @@ void EngineLoop::obey(Command command) {
         if (--*left == 0) running_.erase(ticket);
         tell(prompt, sample, completion);
       };
+  command.request.on_failed = [this, ticket = command.ticket,
+                               tell =
+                                   std::move(command.request.on_failed)](const std::string& why) {
+    running_.erase(ticket);
+    if (tell) tell(why);
+  };
   try {
     running_[command.ticket] = engine_.submit(std::move(command.request));
   } catch (const core::UserError& error) {

@@ -27,7 +27,8 @@ class EngineLoop {
   EngineLoop& operator=(const EngineLoop&) = delete;
 
   // From any thread. Where the engine refuses the request, `on_refused` is called with its words in
-  // place of the request's callbacks.
+  // place of the request's callbacks. Logits that are not finite end their request alone, with or
+  // without on_failed.
   Ticket submit(Request request, std::function<void(const std::string&)> on_refused);
   // From any thread; unknown and finished tickets are ignored.
   void cancel(Ticket ticket);

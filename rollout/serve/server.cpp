@@ -68,14 +68,15 @@ class Task {
   Task& operator=(const Task&) = delete;
 
   void on_prompt(size_t prompt, const std::vector<TopLogprobs>& scores) {
-    answer_.on_prompt(prompt, scores);
+    if (!over_) answer_.on_prompt(prompt, scores);
   }
 
   void on_token(size_t prompt, const TokenEvent& event) {
-    send(answer_.token_events(prompt, event));
+    if (!over_) send(answer_.token_events(prompt, event));
   }
 
   void on_completion(size_t prompt, size_t sample, const data::Completion& completion) {
+    if (over_) return;
     const std::vector<std::string> events = answer_.end_events(prompt, sample, completion);
     if (streams_) {
       send(events);
@@ -86,12 +87,20 @@ class Task {
     }
   }
 
-  void on_refused(const std::string& message) {
-    // A stream begins with its first event, so that a refusal still has a status.
-    if (!begun_) send_error(*reply_, {.status = 400, .message = message});
-  }
+  void on_refused(const std::string& message) { fail(400, message); }
+  void on_failed(const std::string& message) { fail(500, message); }
 
  private:
+  // Of a request with several prompts, the first that fails is the answer; what the others give
+  // comes to nothing.
+  void fail(int status, const std::string& message) {
+    if (std::exchange(over_, true)) return;
+    // A stream begins with its first event, so that most failures still have a status.
+    if (!begun_) return reply_->send(status, plain_error(status, message));
+    reply_->send_event(plain_error(status, message));
+    reply_->end_events();
+  }
+
   void send(const std::vector<std::string>& events) {
     if (events.empty()) return;
     if (!std::exchange(begun_, true)) {
@@ -104,7 +113,7 @@ class Task {
   Answer answer_;
   std::shared_ptr<Reply> reply_;
   std::shared_ptr<std::atomic<int64_t>> count_;
-  bool streams_, begun_ = false;
+  bool streams_, begun_ = false, over_ = false;
 };
 
 }  // namespace
@@ -236,6 +245,7 @@ void Server::Impl::complete(const HttpRequest& request, bool is_chat,
     work.on_completion = [task, i](size_t, size_t sample, const data::Completion& completion) {
       task->on_completion(i, sample, completion);
     };
+    work.on_failed = [task](const std::string& message) { task->on_failed(message); };
     tickets.push_back(loop.submit(
         std::move(work), [task](const std::string& message) { task->on_refused(message); }));
   }

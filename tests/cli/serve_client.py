@@ -8,6 +8,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -25,8 +26,8 @@ PROMPT = "User: 7+5-3=?\nAssistant:"
 class Served:
     """A server on a free port, with its client; stopped at the end."""
 
-    def __init__(self, *words, key="none", env=None, name="tiny"):
-        self.process = subprocess.Popen([PONDER, "serve", MODEL, "--port", "0", "--name", name, "--chat-template", TEMPLATE, *words],
+    def __init__(self, *words, key="none", env=None, name="tiny", model=MODEL):
+        self.process = subprocess.Popen([PONDER, "serve", model, "--port", "0", "--name", name, "--chat-template", TEMPLATE, *words],
                                         stderr=subprocess.PIPE, text=True, env={**os.environ, **(env or {})})
         self.told = False
         line = ""
@@ -309,6 +310,63 @@ def graceful_stop():
     assert server.status == 0 and time.time() - began < 10
 
 
+def broken_model(folder, broken):
+    """A model with MODEL's tokens whose logits are not finite behind the token `broken`, and finite behind all others."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+    vocabulary = json.load(open(os.path.join(MODEL, "config.json")))["vocab_size"]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=vocabulary, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                                         num_attention_heads=2, max_position_embeddings=64, eos_token_id=1))
+    layer = model.model.layers[0]
+    with torch.no_grad():
+        for tensor in model.parameters():
+            if tensor.dim() == 2:
+                tensor.normal_(0, 0.5)
+        # Feature 0 is that token's alone; attention does not read it, and the first unit of the MLP overflows by it.
+        model.model.embed_tokens.weight[:, 0] = 0
+        model.model.embed_tokens.weight[broken, 0] = 5
+        layer.self_attn.v_proj.weight[:, 0] = layer.self_attn.o_proj.weight[0] = layer.mlp.down_proj.weight[0] = 0
+        for weight in (layer.mlp.gate_proj.weight, layer.mlp.up_proj.weight):
+            weight[0] = 0
+            weight[0, 0] = 1e10
+        layer.mlp.down_proj.weight[1:, 0] = 1e30
+    model.save_pretrained(folder)
+    shutil.copy(os.path.join(MODEL, "tokenizer.json"), folder)
+
+
+def broken_requests():
+    broken = 40
+    words = "the model's logits are not finite"
+    with tempfile.TemporaryDirectory() as folder:
+        broken_model(folder, broken)
+        with Served(model=folder) as server:
+            create = lambda prompt, bias=-100, **more: server.client.completions.create(
+                model="tiny", prompt=prompt, max_tokens=30, seed=1, logit_bias={broken: bias}, extra_body={"ignore_eos": True}, **more)
+            texts = lambda answer: [choice.text for choice in answer.choices]
+            want = texts(create([5, 6, 7], n=3))
+            with concurrent.futures.ThreadPoolExecutor(8) as pool:
+                sound = [pool.submit(create, [5, 6, 7], n=3) for _ in range(4)]
+                fails(500, lambda: create([5, broken], n=2), words)
+                fails(500, lambda: create([[5], [5, broken], [6]]), words)
+                fails(500, lambda: create([5, broken, 6], logprobs=1, echo=True), words, "of the prompt")
+                fails(500, lambda: create([5, broken], stream=True), words)
+                assert all(texts(future.result()) == want for future in sound)
+            chunks = []
+            try:
+                for chunk in create([5], bias=100, stream=True):
+                    chunks.append(chunk)
+                raise AssertionError("the stream ended as if all were well")
+            except openai.APIError as error:
+                assert words in error.message, error.message
+            assert len(chunks) <= 1 and texts(create([5, 6, 7], n=3)) == want
+            until = time.time() + 20
+            while any(server.health()[key] for key in ("requests", "running", "waiting")):
+                assert time.time() < until, server.health()
+                time.sleep(0.05)
+    assert server.status == 0
+
+
 with Served("--max-body-mb", "1") as running:
     completions(running)
     evaluation(running)
@@ -322,4 +380,5 @@ assert running.status == 0
 overload_and_keys()
 graceful_stop()
 small_cache()
+broken_requests()
 print("all claims hold")

@@ -1,6 +1,9 @@
 // The engine's incremental face: submit, step, cancel, deadlines, pauses.
+#include <cmath>
+
 #include <ATen/ATen.h>
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "core/error.h"
@@ -10,6 +13,8 @@
 
 namespace ponder::rollout {
 namespace {
+
+using ::testing::HasSubstr;
 
 data::Prompt prompt(const std::string& id, std::vector<int32_t> tokens) {
   data::Prompt out;
@@ -124,6 +129,71 @@ TEST(Request, APromptOfOneTokenHasNoScores) {
   };
   world.finish(request);
   EXPECT_EQ(calls, 1);
+}
+
+// A model whose logits are not finite once the token 9 has come.
+struct Broken : World {
+  Broken() {
+    const at::NoGradGuard no_grad;
+    for (const policy::Parameter& p : model.parameters())
+      if (p.name == "model.embed_tokens.weight") p.tensor[9].fill_(NAN);
+  }
+  Request request(const std::string& id, std::vector<int32_t> tokens) {
+    return {.prompt = prompt(id, std::move(tokens)),
+            .options = {.num_generations = 3, .max_completion_length = 20, .ignore_eos = true}};
+  }
+};
+
+TEST(Request, LogitsThatAreNotFiniteEndItAlone) {
+  for (const bool scored : {false, true}) {
+    SCOPED_TRACE(scored);
+    Broken world;
+    Request sound = world.request("sound", {3, 4}), bad = world.request("bad", {3, 9, 4});
+    sound.options.rule.logit_bias = bad.options.rule.logit_bias = {{9, -100}};
+    const auto want = world.finish(sound);
+    std::vector<data::Completion> got(3);
+    sound.on_completion = [&](size_t, size_t sample, const data::Completion& completion) {
+      got[sample] = completion;
+    };
+    std::vector<std::string> failures;
+    bad.on_failed = [&](const std::string& why) { failures.push_back(why); };
+    bad.on_completion = [](size_t, size_t, const data::Completion&) { ADD_FAILURE(); };
+    bad.num_top_logprobs = 2;
+    if (scored) bad.num_prompt_logprobs = 2;
+    bad.on_prompt = [](const std::vector<TopLogprobs>&) { ADD_FAILURE(); };
+    world.engine.submit(sound);
+    world.engine.submit(bad);
+    while (world.engine.step()) {
+    }
+    ASSERT_EQ(failures.size(), 1u);
+    EXPECT_THAT(failures[0], HasSubstr(scored ? "'bad': the model's logits are not finite at token "
+                                                "2 of the prompt"
+                                              : "'bad': the model's logits are not finite at token "
+                                                "0 of sample 0"));
+    for (size_t i = 0; i < 3; ++i) EXPECT_EQ(got[i].token_ids, want[i].token_ids);
+    EXPECT_EQ(world.engine.stats().running + world.engine.stats().waiting, 0);
+  }
+}
+
+TEST(Request, LogitsThatAreNotFiniteAreThrownWhereNobodyAsksForThem) {
+  Broken world;
+  Request sound = world.request("sound", {3, 4}), bad = world.request("bad", {9});
+  sound.options.rule.logit_bias = {{9, -100}};
+  const auto want = world.finish(sound);
+  bad.on_failed = [](const std::string&) { ADD_FAILURE(); };
+  EXPECT_THROW(world.engine.generate({sound, bad}), core::RunError);
+  EXPECT_FALSE(world.engine.busy());
+  bad.on_failed = {};
+  std::vector<data::Completion> got(3);
+  sound.on_completion = [&](size_t, size_t sample, const data::Completion& completion) {
+    got[sample] = completion;
+  };
+  world.engine.submit(sound);
+  world.engine.submit(bad);
+  EXPECT_THROW(world.engine.step(), core::RunError);
+  while (world.engine.step()) {
+  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(got[i].token_ids, want[i].token_ids);
 }
 
 TEST(Request, CancelEndsItAloneEvenFromACallback) {
