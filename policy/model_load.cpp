@@ -110,6 +110,21 @@ void load_tensor(const WeightFolder& folder, const Parameter& p) {
   }
 }
 
+// A head of its own in the files, where config.json says that the embedding is the head: old
+// checkpoints keep a copy. Which one was meant where they differ is not ours to guess.
+void check_tied_head(const WeightFolder& folder, const Model& model, const at::Tensor& embedding) {
+  const std::string head = "lm_head.weight";
+  if (!model.config().tie_word_embeddings || !folder.contains(head)) return;
+  check_tensor(folder, {.name = head, .tensor = embedding});
+  const at::Tensor own = at::empty_like(embedding);
+  folder.load_into(head, own);
+  if (at::equal(own, embedding)) return;
+  throw_user(
+      "{}: tensor 'lm_head.weight' differs from the embedding, but config.json says "
+      "tie_word_embeddings: set it to false to use the tensor, or leave the tensor out",
+      folder.path().string());
+}
+
 }  // namespace
 
 Model Model::random(const ModelConfig& config, uint64_t seed, at::ScalarType dtype,
@@ -128,6 +143,7 @@ Model Model::load(const std::filesystem::path& dir, at::ScalarType dtype, at::De
   Model model(config, dtype, device);
   const at::NoGradGuard no_grad;
   for (const Parameter& p : model.parameters_) load_tensor(folder, p);
+  check_tied_head(folder, model, model.embedding_);
   return model;
 }
 

@@ -18,6 +18,7 @@ namespace ponder::policy {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::ThrowsMessage;
 
 PackedInput packed(const std::vector<std::vector<int64_t>>& sequences) {
   std::vector<int64_t> tokens, positions;
@@ -274,6 +275,35 @@ TEST(Model, LoadRefusesAConfigThatDoesNotFitTheWeights) {
     } catch (const core::UserError& e) {
       EXPECT_THAT(e.what(), HasSubstr(c.want));
     }
+  }
+}
+
+// transformers 5 would take the tensor, others the embedding.
+TEST(Model, LoadRefusesATiedHeadThatDiffers) {
+  const test::TempDir dir;
+  core::write_file_atomic(dir.path() / "config.json",
+                          test::tiny_config_text(R"(, "tie_word_embeddings": true)"));
+  NamedTensors weights;
+  at::Tensor embedding;
+  const Model model = test::tiny_model();
+  for (const Parameter& p : model.parameters()) {
+    if (p.name == "model.embed_tokens.weight") embedding = p.tensor.detach();
+    if (p.name != "lm_head.weight") weights.emplace_back(p.name, p.tensor.detach());
+  }
+  const auto load = [&](const at::Tensor& head, at::ScalarType dtype) {
+    NamedTensors all = weights;
+    all.emplace_back("lm_head.weight", head);
+    save_safetensors(dir.path() / "model.safetensors", all);
+    Model::load(dir.path(), dtype);
+  };
+  at::Tensor other = embedding.clone();
+  other[49][31].add_(1);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    EXPECT_NO_THROW(load(embedding.clone(), dtype));
+    EXPECT_THAT([&] { load(other, dtype); },
+                ThrowsMessage<core::UserError>(HasSubstr("tie_word_embeddings")));
+    EXPECT_THAT([&] { load(other.narrow(0, 0, 49), dtype); },
+                ThrowsMessage<core::UserError>(HasSubstr("'lm_head.weight': expected shape")));
   }
 }
 
