@@ -53,7 +53,8 @@ void read_yarn(const ConfigKeys& keys, int64_t max_position_embeddings, RopeConf
   rope.beta_slow = or_default("beta_slow", 1);
   keys.require(rope.beta_fast > 0 && rope.beta_slow > 0, "beta_fast, beta_slow: expected above 0");
   keys.require(rope.theta > 1, fmt::format("rope_theta: expected above 1, found {}", rope.theta));
-  rope.truncate = keys.boolean("truncate", true);
+  // transformers takes null as false here.
+  rope.truncate = keys.boolean("truncate", !keys.mentions("truncate"));
   const double weight = keys.number("mscale", 0);
   const bool both = weight != 0 && rope.mscale_all_dim != 0;
   rope.attention_factor =

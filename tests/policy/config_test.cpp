@@ -214,6 +214,19 @@ TEST(ParseConfig, RefusesWhatIsNestedTooDeep) {
   }
 }
 
+// What transformers' dict.get("truncate", True) makes of the key.
+TEST(ParseConfig, NullTruncatesNothing) {
+  const auto truncate = [](const char* key) {
+    const std::string scaling =
+        std::string(R"(, "rope_scaling": {"type": "yarn", "factor": 2)") + key + "}";
+    return parse_config(dense_text("llama", scaling), "c").rope.truncate;
+  };
+  EXPECT_TRUE(truncate(""));
+  EXPECT_TRUE(truncate(R"(, "truncate": true)"));
+  EXPECT_FALSE(truncate(R"(, "truncate": false)"));
+  EXPECT_FALSE(truncate(R"(, "truncate": null)"));
+}
+
 // transformers 5 keeps both keys apart; where a file has both, it reads rope_scaling.
 TEST(ParseConfig, RopeScalingWinsAndThetaMayStandOutside) {
   const ModelConfig both = parse_config(
