@@ -101,7 +101,10 @@ double yarn_dimension(const RopeConfig& rope, double rotations, int64_t dim) {
          (2 * std::log(rope.theta));
 }
 
-void stretch_yarn(const RopeConfig& rope, int64_t dim, std::vector<float>& frequencies) {
+// What follows is transformers' own arithmetic, operation by operation in float32: far into a long
+// context even a frequency's last bit turns an angle visibly.
+
+at::Tensor yarn_frequencies(const RopeConfig& rope, int64_t dim, const at::Tensor& wavelengths) {
   double low = yarn_dimension(rope, rope.beta_fast, dim),
          high = yarn_dimension(rope, rope.beta_slow, dim);
   if (rope.truncate) {
@@ -111,20 +114,20 @@ void stretch_yarn(const RopeConfig& rope, int64_t dim, std::vector<float>& frequ
   low = std::max(low, 0.0);
   high = std::min(high, static_cast<double>(dim - 1));
   if (low == high) high += 0.001;  // as the reference does, against a division by 0
-  for (size_t i = 0; i < frequencies.size(); ++i) {
-    const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
-    frequencies[i] = static_cast<float>(frequencies[i] * (ramp / rope.factor + (1 - ramp)));
-  }
+  const at::Tensor ramp = ((at::arange(dim / 2, at::kFloat) - low) / (high - low)).clamp(0, 1);
+  const at::Tensor keep = 1.0 - ramp;
+  return 1.0 / (rope.factor * wavelengths) * (1.0 - keep) + 1.0 / wavelengths * keep;
 }
 
-void stretch_llama3(const RopeConfig& rope, std::vector<float>& frequencies) {
-  const double length = static_cast<double>(rope.original_length);
-  for (float& frequency : frequencies) {
-    const double turns = length * frequency / (2 * std::numbers::pi);
-    const double keep = std::clamp(
-        (turns - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor), 0.0, 1.0);
-    frequency = static_cast<float>(frequency * ((1 - keep) / rope.factor + keep));
-  }
+at::Tensor llama3_frequencies(const RopeConfig& rope, const at::Tensor& frequencies) {
+  const auto length = static_cast<double>(rope.original_length);
+  const double longest = length / rope.low_freq_factor, shortest = length / rope.high_freq_factor;
+  const at::Tensor turn = 2 * std::numbers::pi / frequencies;
+  const at::Tensor ends = at::where(turn > longest, frequencies / rope.factor, frequencies);
+  const at::Tensor smooth =
+      (length / turn - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+  const at::Tensor between = (1.0 - smooth) * ends / rope.factor + smooth * ends;
+  return at::where(turn.ge(shortest).logical_and(turn.le(longest)), between, ends);
 }
 
 }  // namespace
@@ -146,17 +149,13 @@ RopeConfig read_rope(const ConfigKeys& keys, int64_t max_position_embeddings) {
 }
 
 std::vector<float> rope_frequencies(const RopeConfig& config, int64_t dim) {
-  std::vector<float> frequencies(dim / 2);
-  for (int64_t i = 0; i < dim / 2; ++i) {
-    frequencies[i] = 1.0f / std::pow(static_cast<float>(config.theta),
-                                     static_cast<float>(2 * i) / static_cast<float>(dim));
-  }
-  if (config.type == RopeType::kYarn) stretch_yarn(config, dim, frequencies);
-  if (config.type == RopeType::kLlama3) stretch_llama3(config, frequencies);
-  if (config.type == RopeType::kLinear) {
-    for (float& frequency : frequencies) frequency /= static_cast<float>(config.factor);
-  }
-  return frequencies;
+  const at::Tensor wavelengths =
+      at::pow(config.theta, at::arange(0, dim, 2, at::kLong).to(at::kFloat) / dim);
+  at::Tensor out = 1.0 / wavelengths;
+  if (config.type == RopeType::kYarn) out = yarn_frequencies(config, dim, wavelengths);
+  if (config.type == RopeType::kLlama3) out = llama3_frequencies(config, out);
+  if (config.type == RopeType::kLinear) out = out / config.factor;
+  return {out.const_data_ptr<float>(), out.const_data_ptr<float>() + out.numel()};
 }
 
 double mla_scale_factor(const RopeConfig& config) {

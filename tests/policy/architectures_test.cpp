@@ -158,6 +158,16 @@ TEST_F(Architectures, BfloatLogProbsAreAsCloseAsThoseOfTransformers) {
   EXPECT_LE(ours_total, 1.2 * theirs_total);
 }
 
+// A last bit more or less is an angle of 0.006 at position 100,000.
+TEST_F(Architectures, RotaryFrequenciesAreTransformersToTheBit) {
+  for (const auto& folder : folders()) {
+    SCOPED_TRACE(folder.filename());
+    const ModelConfig config = read_config(folder);
+    const at::Tensor want = Reference(folder).file.tensor("frequencies");
+    EXPECT_TRUE(at::equal(at::tensor(rope_frequencies(config.rope, config.rotary_dim())), want));
+  }
+}
+
 TEST_F(Architectures, BothSpellingsOfTheRopeMeanTheSame) {
   for (const auto& folder : folders()) {
     SCOPED_TRACE(folder.filename());

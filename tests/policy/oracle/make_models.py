@@ -5,8 +5,8 @@ usage: make_models.py FOLDER
 FOLDER/NAME/ is a Hugging Face folder (float32). Beside the weights:
   reference.safetensors  tokens [n] int64 and lengths [k] int64 of sequences laid end to end; logprobs [n - k] float32,
                          log p of every token but each sequence's first; bfloat16_logprobs, the same by transformers in
-                         bfloat16; for multi-token prediction mtp_logprobs, module by module and sequence by sequence:
-                         log p of token i + d + 2 by module d
+                         bfloat16; frequencies of the rotary embedding; for multi-token prediction mtp_logprobs,
+                         module by module and sequence by sequence: log p of token i + d + 2 by module d
   grads/                 d(sum of -logprobs) / d(weight) of every weight, named as the weights
   mtp_grads/             the same of mtp_logprobs
   published.json         config.json with rope_theta and rope_scaling, as checkpoints before transformers 5 have it
@@ -194,7 +194,8 @@ def make(torch, transformers, save_file, name, folder):
     model.save_pretrained(folder)
     sequences = [torch.randint(0, config.vocab_size, (length,)) for length in LENGTHS]
     own = torch.cat([logprobs(torch, model(ids[None]).logits, ids, 1) for ids in sequences])
-    reference = dict(tokens=torch.cat(sequences), lengths=torch.tensor(LENGTHS), logprobs=own.detach())
+    reference = dict(tokens=torch.cat(sequences), lengths=torch.tensor(LENGTHS), logprobs=own.detach(),
+                     frequencies=model.model.rotary_emb.inv_freq)
     grads = gradients(torch, model.parameters(), -own.sum())
     modules = None
     if getattr(config, "num_nextn_predict_layers", 0) > 0:
