@@ -1,13 +1,17 @@
 #include "core/stop.h"
 
+#include <atomic>
 #include <csignal>
 #include <ctime>
 
 namespace ponder::core {
 namespace {
 
-volatile std::sig_atomic_t received = 0;
-volatile double received_at = 0;
+// Written in a signal handler, whichever thread it runs in, and read by all.
+std::atomic<int> received = 0;
+std::atomic<double> received_at = 0;
+static_assert(decltype(received)::is_always_lock_free &&
+              decltype(received_at)::is_always_lock_free);
 
 double now() {
   timespec time{};
@@ -17,8 +21,8 @@ double now() {
 
 void on_stop(int signal) {
   if (received == 0) {
-    received = signal;
     received_at = now();
+    received = signal;
   } else if (now() - received_at > 1) {
     std::signal(signal, SIG_DFL);
     std::raise(signal);
